@@ -1,0 +1,1 @@
+"""What the tables hold: feeds, row rules, tables, and the pandera schemas made from them. No data is read here."""

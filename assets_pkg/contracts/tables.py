@@ -1,0 +1,160 @@
+"""Every table of the lake: its columns with types and meanings, and the date it is partitioned by (contract §7)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from assets_pkg.contracts.feeds import (
+    ABSENT_COLUMNS,
+    EXTRA,
+    FEEDS,
+    RAW_TEXT,
+    SOURCE_FILE,
+    SOURCE_ROW,
+    TEXT,
+    Feed,
+)
+from assets_pkg.policy.columns import INGEST_DATE
+
+COUNT: Final = pl.Int64()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table and what it holds."""
+
+    dtype: pl.DataType
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Delta table. `columns` leaves out the partition column, which stands in the folder's name alone."""
+
+    name: str
+    partition_by: str
+    meaning: str
+    columns: dict[str, Column]
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Names and types of the columns in the data files: all but the partition column."""
+        return pl.Schema({name: column.dtype for name, column in self.columns.items()})
+
+    @property
+    def full_schema(self) -> pl.Schema:
+        """Names and types as readers see them: the partition column first."""
+        return pl.Schema({self.partition_by: pl.Date(), **self.schema})
+
+
+_MEANINGS: Final = {
+    "customer_id": "who",
+    "email": "e-mail address; null when it was none",
+    "created_at": "when the account was made",
+    "country": "ISO 3166-1 alpha-2; null when unknown",
+    "event_id": "one event",
+    "event_time": "when it happened",
+    "event_date": "UTC date of event_time",
+    "event_type": "what happened",
+    "event_type_raw": "the text of an event type that is not known",
+    "platform": "where it happened",
+    "client_session_id": "the client's own session id",
+    "duration_ms": "how long it took, in milliseconds",
+    "url": "the page",
+    "order_id": "one order",
+    "order_time": "when it was placed",
+    "amount": "magnitude of the original purchase, in `currency`",
+    "currency": "ISO 4217 code",
+    "status": "state of the customer or order",
+}
+_WHERE: Final = {
+    SOURCE_FILE: Column(TEXT, "file, relative to the raw root"),
+    SOURCE_ROW: Column(COUNT, "record in the file, 1 for the first after the header"),
+}
+_WARNINGS: Final = Column(TEXT, "what was odd and could be kept, joined by `|`; null when nothing was")
+
+
+def _raw(feed: Feed) -> dict[str, Column]:
+    return {
+        **{name: Column(TEXT, f"{name}, as it stood in the file") for name in feed.raw_columns},
+        EXTRA: Column(TEXT, "unknown columns of the file, as a JSON object"),
+        RAW_TEXT: Column(TEXT, "the whole record, when it could not be split into the header's columns"),
+        **_WHERE,
+        ABSENT_COLUMNS: Column(
+            TEXT, "feed columns that the row's file does not have, joined by `|`; null when it has all"
+        ),
+    }
+
+
+def _feed_tables(feed: Feed) -> list[Table]:
+    clean = {name: Column(dtype, _MEANINGS[name]) for name, dtype in feed.clean.items()}
+    return [
+        Table(feed.raw, INGEST_DATE, f"every record of every {feed.name} file, as text", _raw(feed)),
+        Table(
+            feed.clean_table,
+            INGEST_DATE,
+            f"{feed.name} that can be trusted",
+            {**clean, "warnings": _WARNINGS, **_WHERE},
+        ),
+        Table(
+            feed.quarantine,
+            INGEST_DATE,
+            f"rejected {feed.name} rows, unchanged, with every reason",
+            {**_raw(feed), "reject_reason": Column(TEXT, "every reason, joined by `|`, in the contract's order")},
+        ),
+        Table(
+            feed.profile,
+            INGEST_DATE,
+            f"how many {feed.name} rows of the day went where and why: what reports and metrics count from",
+            {
+                "kind": Column(TEXT, "rows, reason, warning or null"),
+                "name": Column(TEXT, "which rows, reason, warning or column"),
+                "rows": Column(COUNT, "how many rows"),
+            },
+        ),
+    ]
+
+
+_METRICS: Final = {
+    "dataset": Column(TEXT, "customers, events or orders"),
+    "metric": Column(TEXT, "what is measured"),
+    "dimension": Column(TEXT, "the breakdown's value; null when the metric is no breakdown"),
+    "value": Column(pl.Float64(), "the number"),
+}
+_ALERTS: Final = {
+    "rule": Column(TEXT, "which rule fired"),
+    "severity": Column(TEXT, "high, medium or low"),
+    "dataset": Column(TEXT, "what it speaks of"),
+    "message": Column(TEXT, "what happened, in one sentence"),
+    "details": Column(TEXT, "the numbers, as a JSON object"),
+}
+
+CUSTOMERS_KNOWN: Final = Table(
+    "customers_known",
+    INGEST_DATE,
+    "every customer that any file up to the day has named, with the latest clean attributes",
+    {
+        "customer_id": Column(TEXT, "who"),
+        "first_seen": Column(pl.Date(), "ingest date that named the customer first"),
+        "last_seen": Column(pl.Date(), "ingest date that named the customer last"),
+        **{
+            name: Column(dtype, f"{_MEANINGS[name]}, as of the latest clean row; null when there never was one")
+            for name, dtype in FEEDS["customers"].clean.items()
+            if name != "customer_id"
+        },
+        "built_from": Column(TEXT, "digest of the customers partitions that this snapshot was built from"),
+    },
+)
+DAILY_METRICS: Final = Table("daily_metrics", INGEST_DATE, "numbers of an ingest date, one a row", _METRICS)
+ALERTS: Final = Table("alerts", INGEST_DATE, "what deserves a look on an ingest date", _ALERTS)
+
+TABLES: Final[dict[str, Table]] = {
+    table.name: table
+    for table in (
+        *(table for feed in FEEDS.values() for table in _feed_tables(feed)),
+        CUSTOMERS_KNOWN,
+        DAILY_METRICS,
+        ALERTS,
+    )
+}

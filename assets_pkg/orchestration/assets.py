@@ -1,0 +1,256 @@
+"""The asset graph: what each table is made from, and the step that makes it, a day or a range of days at a time."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from assets_pkg.contracts.feeds import CUSTOMERS, FEEDS, Feed
+from assets_pkg.contracts.rules import duplicate_of
+from assets_pkg.contracts.tables import ALERTS, CUSTOMERS_KNOWN, DAILY_METRICS, TABLES
+from assets_pkg.orchestration.metadata import ROW_COUNT, add, asset_spec_metadata, frame, records
+from assets_pkg.orchestration.partitions import BACKFILL, days_of
+from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of
+from assets_pkg.policy import Policy
+from assets_pkg.steps.checks import preview
+from assets_pkg.steps.clean import clean
+from assets_pkg.steps.known import know_customers
+from assets_pkg.steps.raw import land_raw
+from assets_pkg.steps.reports import measure, raise_alerts, report_folder, write_report
+from assets_pkg.storage.raw_files import unrecognised_files
+from assets_pkg.transforms.metrics import HOURS, Profile
+from assets_pkg.transforms.split import CLEAN, FULL_ROW, QUARANTINE, REASON, TOTAL, WARNING
+
+_CODE = "1"  # raise it when a step's code changes what it writes
+_TOP_REASONS = 5
+VALIDATION_REPORT = "validation_report"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What all assets share: their days and the policy that decides what they hold."""
+
+    days: dg.DailyPartitionsDefinition
+    policy: Policy
+
+    def spec(self, name: str, group: str, decided_by: str, deps: list[Any], meaning: str = "") -> dg.AssetSpec:
+        """An asset. `decided_by` is a digest of the policy it depends on: when it changes, the UI shows it as stale."""
+        table = TABLES.get(name)
+        return dg.AssetSpec(
+            name,
+            deps=deps,
+            partitions_def=self.days,
+            group_name=group,
+            description=meaning or (table.meaning if table else None),
+            code_version=f"{_CODE}-{decided_by}",
+            kinds={"polars", "deltalake"} if table else {"polars", "json"},
+            metadata=asset_spec_metadata(name) if table else {},
+        )
+
+
+def build_assets(graph: Graph) -> list[dg.AssetsDefinition]:
+    """All assets."""
+    return [
+        *(_raw(graph, feed) for feed in FEEDS.values()),
+        *(_clean(graph, feed) for feed in FEEDS.values()),
+        _known(graph),
+        _report(graph),
+        _metrics(graph),
+        _alerts(graph),
+    ]
+
+
+def _raw(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
+    spec = graph.spec(feed.raw, "raw", graph.policy.reading_fingerprint(feed.name), [])
+
+    @dg.multi_asset(name=feed.raw, specs=[spec], required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL)
+    def raw(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        work = workplace_of(context)
+        for day in days_of(context):
+            landed = land_raw(work, feed, day)
+            files = [
+                {
+                    "path": file.path,
+                    "status": file.status,
+                    "records": file.records,
+                    "bytes": file.bytes,
+                    "error": file.error,
+                }
+                for file in landed.files
+            ]
+            facts: dict[str, Any] = {
+                ROW_COUNT: landed.rows,
+                "files": len(landed.files),
+                "files read": len(landed.read),
+                "files unchanged": len(landed.carried),
+                "bytes": sum(file.bytes for file in landed.files),
+                "file list": records(files, ["path", "status", "records", "bytes", "error"]),
+            }
+            if landed.vanished:
+                facts["vanished files (rows kept)"] = records([{"path": path} for path in landed.vanished], ["path"])
+            if strays := unrecognised_files(work.raw_root, day):
+                facts["files no feed reads"] = records([{"path": path} for path in strays], ["path"])
+                context.log.warning(f"{day}: no feed reads {', '.join(strays)}; check their names")
+            add(context, feed.raw, day, facts)
+            context.log.info(f"{feed.raw} {day}: {landed.rows:,} rows of {len(landed.files)} files")
+        yield dg.MaterializeResult(asset_key=feed.raw)
+
+    return raw
+
+
+def _clean(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
+    decided_by = graph.policy.fingerprint("feeds", "values", "categories")
+    deps: list[Any] = [feed.raw, *([] if feed is CUSTOMERS else [CUSTOMERS_KNOWN.name])]
+    outputs = (feed.clean_table, feed.quarantine, feed.profile)
+    specs = [
+        graph.spec(name, group, decided_by, deps)
+        for name, group in zip(outputs, ("clean", "quarantine", "profile"), strict=True)
+    ]
+
+    @dg.multi_asset(name=feed.name, specs=specs, required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL)
+    def clean_feed(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        work = workplace_of(context)
+        for day in days_of(context):
+            profile = clean(work, feed, day).profile
+            total, rejected = profile.rows(TOTAL), profile.rows(QUARANTINE)
+            copies, same_id = profile.rows(FULL_ROW), profile.reason(duplicate_of(feed))
+            warnings = [{"warning": name, "rows": rows} for name, rows in profile.of_kind(WARNING).items()]
+            add(
+                context,
+                feed.clean_table,
+                day,
+                {
+                    ROW_COUNT: profile.rows(CLEAN),
+                    "raw rows": total,
+                    "clean rate": _rate(profile.rows(CLEAN), total),
+                    "duplicate rate": _rate(copies + same_id, total),
+                    "full-row duplicates": copies,
+                    "warnings": records(warnings, ["warning", "rows"]),
+                },
+            )
+            add(
+                context,
+                feed.quarantine,
+                day,
+                {
+                    ROW_COUNT: rejected,
+                    "quarantine rate": _rate(rejected, total),
+                    "top reasons": records(_top(profile, total), ["reason", "rows", "rate"]),
+                    "rejected rows (first)": frame(preview(work, feed, day)),
+                },
+            )
+            add(context, feed.profile, day, {"raw rows": total})
+            context.log.info(
+                f"{feed.name} {day}: {total:,} rows, {profile.rows(CLEAN):,} clean, "
+                f"{rejected:,} rejected, {copies:,} copies"
+            )
+        for name in outputs:
+            yield dg.MaterializeResult(asset_key=name)
+
+    return clean_feed
+
+
+def _known(graph: Graph) -> dg.AssetsDefinition:
+    # It reads all earlier days too. A mapping that said so would make every backfill reach to today (docs/adr/0003).
+    deps = [CUSTOMERS.raw, CUSTOMERS.clean_table]
+    spec = graph.spec(CUSTOMERS_KNOWN.name, "clean", graph.policy.fingerprint("feeds", "values"), deps)
+
+    @dg.multi_asset(
+        name=CUSTOMERS_KNOWN.name, specs=[spec], required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL
+    )
+    def customers_known(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        work = workplace_of(context)
+        for day in days_of(context):
+            add(context, CUSTOMERS_KNOWN.name, day, {ROW_COUNT: know_customers(work, day)})
+        yield dg.MaterializeResult(asset_key=CUSTOMERS_KNOWN.name)
+
+    return customers_known
+
+
+def _report(graph: Graph) -> dg.AssetsDefinition:
+    deps = [name for feed in FEEDS.values() for name in (feed.raw, feed.profile)]
+    meaning = "what became of every row and file of the day: reports/ingest_date=…/validation_report.json"
+    spec = graph.spec(VALIDATION_REPORT, "report", graph.policy.fingerprint("feeds"), deps, meaning)
+
+    @dg.multi_asset(name=VALIDATION_REPORT, specs=[spec], required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL)
+    def validation_report(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        work = workplace_of(context)
+        for day in days_of(context):
+            report = write_report(work, day)
+            path = report_folder(work, day) / "validation_report.json"
+            rows = [
+                {"feed": name, **{key: report[name][key] for key in ("total", "clean", "quarantine")}} for name in FEEDS
+            ]
+            add(
+                context,
+                VALIDATION_REPORT,
+                day,
+                {
+                    "path": dg.MetadataValue.path(str(path)),
+                    "feeds": records(rows, ["feed", "total", "clean", "quarantine"]),
+                },
+            )
+        yield dg.MaterializeResult(asset_key=VALIDATION_REPORT)
+
+    return validation_report
+
+
+def _metrics(graph: Graph) -> dg.AssetsDefinition:
+    deps = [name for feed in FEEDS.values() for name in (feed.profile, feed.clean_table)]
+    spec = graph.spec(DAILY_METRICS.name, "report", graph.policy.fingerprint("feeds", "activity"), deps)
+
+    @dg.multi_asset(name=DAILY_METRICS.name, specs=[spec], required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL)
+    def daily_metrics(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        work = workplace_of(context)
+        for day in days_of(context):
+            rows = measure(work, day)
+            value = {(data, metric, dimension): number for data, metric, dimension, number in rows.iter_rows()}
+            facts: dict[str, Any] = {ROW_COUNT: rows.height}
+            for name in FEEDS:
+                facts[f"{name} rows"] = value.get((name, "total", None), 0.0)
+                facts[f"{name} quarantine rate"] = value.get((name, "quarantine_rate", None), 0.0)
+            facts["hours with events"] = sum(bool(value.get(("events", "by_hour", hour))) for hour in HOURS)
+            facts["active customers"] = value.get(("events", "active_customers", None), 0.0)
+            add(context, DAILY_METRICS.name, day, facts)
+        yield dg.MaterializeResult(asset_key=DAILY_METRICS.name)
+
+    return daily_metrics
+
+
+def _alerts(graph: Graph) -> dg.AssetsDefinition:
+    # Medians look back over the history_days before; as with customers_known, the mapping names the day alone.
+    deps: list[Any] = [DAILY_METRICS.name, *(feed.raw for feed in FEEDS.values())]
+    spec = graph.spec(ALERTS.name, "report", graph.policy.fingerprint("feeds", "alerts", "activity"), deps)
+
+    @dg.multi_asset(name=ALERTS.name, specs=[spec], required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL)
+    def alerts(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        work = workplace_of(context)
+        for day in days_of(context):
+            raised = raise_alerts(work, day)
+            shown = ["severity", "rule", "dataset", "message"]
+            add(
+                context,
+                ALERTS.name,
+                day,
+                {
+                    ROW_COUNT: len(raised),
+                    "high": sum(alert["severity"] == "high" for alert in raised),
+                    "alerts": records(raised, shown),
+                    "path": dg.MetadataValue.path(str(report_folder(work, day) / "alerts.json")),
+                },
+            )
+            for alert in raised:
+                context.log.warning(f"{day} {alert['severity']} {alert['rule']}: {alert['message']}")
+        yield dg.MaterializeResult(asset_key=ALERTS.name)
+
+    return alerts
+
+
+def _rate(rows: int, total: int) -> float:
+    return rows / total if total else 0.0
+
+
+def _top(profile: Profile, total: int) -> list[Mapping[str, Any]]:
+    counts = sorted(profile.of_kind(REASON).items(), key=lambda item: -item[1])[:_TOP_REASONS]
+    return [{"reason": reason, "rows": rows, "rate": _rate(rows, total)} for reason, rows in counts]

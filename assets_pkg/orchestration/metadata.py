@@ -1,0 +1,54 @@
+"""Facts about partitions as Dagster metadata: numbers that plot, tables that show."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets_pkg.contracts.tables import TABLES, Table
+
+ROW_COUNT = "dagster/partition_row_count"
+
+
+def table_schema(table: Table) -> dg.TableSchema:
+    """The column schema the UI shows."""
+    return dg.TableSchema(
+        [
+            dg.TableColumn(table.partition_by, "Date", description="the partition"),
+            *(
+                dg.TableColumn(name, str(column.dtype), description=column.meaning)
+                for name, column in table.columns.items()
+            ),
+        ]
+    )
+
+
+def asset_spec_metadata(name: str) -> dict[str, Any]:
+    """What is true of all partitions of a table's asset."""
+    return {"dagster/column_schema": table_schema(TABLES[name])}
+
+
+def records(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str]
+) -> dg.TableMetadataValue | dg.MarkdownMetadataValue:
+    """Rows as a table; a sentence when there are none, which the UI would show as an error."""
+    if not rows:
+        return dg.MetadataValue.md("none")
+    shown = [dg.TableRecord({name: _plain(row.get(name)) for name in columns}) for row in rows]
+    return dg.MetadataValue.table(shown, schema=dg.TableSchema([dg.TableColumn(name) for name in columns]))
+
+
+def frame(rows: pl.DataFrame) -> dg.TableMetadataValue | dg.MarkdownMetadataValue:
+    """A small frame as a table."""
+    return records(rows.to_dicts(), rows.columns)
+
+
+def add(context: dg.AssetExecutionContext, asset: str, day: date, facts: Mapping[str, Any]) -> None:
+    """Attach facts to one partition's materialization."""
+    context.add_asset_metadata(facts, asset_key=asset, partition_key=day.isoformat())
+
+
+def _plain(value: Any) -> str | int | float | bool | None:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

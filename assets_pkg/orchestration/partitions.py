@@ -1,0 +1,44 @@
+"""The days things are partitioned by, and what a run's days are."""
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+
+from assets_pkg.settings import Settings
+
+# One run takes up to this many days: a month of backfill is one run, and a year's runs stay small enough to retry.
+DAYS_PER_RUN = 31
+BACKFILL = dg.BackfillPolicy.multi_run(max_partitions_per_run=DAYS_PER_RUN)
+
+
+_PARTITION = "dagster/partition"
+_RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+def ingest_dates(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """Ingest dates from the first day of the settings up to today (UTC), which may be run before it is over."""
+    return dg.DailyPartitionsDefinition(start_date=settings.first_day.isoformat(), end_offset=1)
+
+
+def days_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[date]:
+    """The days a step is to do, in order."""
+    keys: Iterable[Any] = context.partition_keys
+    return sorted(date.fromisoformat(key) for key in keys)
+
+
+def days_of_run(tags: dict[str, str]) -> list[date]:
+    """The days a run is about, from its tags; none for a run that is not about days."""
+    if key := tags.get(_PARTITION):
+        return [date.fromisoformat(key)]
+    first, last = tags.get(_RANGE_START), tags.get(_RANGE_END)
+    if not first or not last:
+        return []
+    start, end = date.fromisoformat(first), date.fromisoformat(last)
+    return [start + timedelta(days=count) for count in range((end - start).days + 1)]
+
+
+def range_tags(start: date, end: date) -> dict[str, str]:
+    """The tags that make a run one over a range of days."""
+    return {_RANGE_START: start.isoformat(), _RANGE_END: end.isoformat()}

@@ -1,0 +1,41 @@
+"""Where things are, from the environment (PIPELINE_*); defaults suit the project's root on one machine."""
+
+from datetime import date
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Paths and addresses. Every field is read from PIPELINE_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="PIPELINE_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(default=Path("data"), description="holds raw/ and, once run, lake/ and ledger.db")
+    reports_dir: Path = Field(default=Path("reports"), description="where day reports are written")
+    policy: Path | None = Field(default=None, description="a policy file laid over the default one")
+    ledger_url: str | None = Field(default=None, description="SQLAlchemy URL of the file ledger; SQLite by default")
+    first_day: date = Field(default=date(2025, 1, 1), description="the first ingest date there is")
+    schedule_hour: int = Field(default=3, ge=0, le=23, description="UTC hour at which the daily run starts")
+    lock_wait_seconds: float = Field(default=600, ge=0, description="how long a run waits for another on the same day")
+
+    @property
+    def raw_dir(self) -> Path:
+        """The raw root."""
+        return self.data_dir / "raw"
+
+    @property
+    def lake_dir(self) -> Path:
+        """The folder of the Delta tables."""
+        return self.data_dir / "lake"
+
+    @property
+    def lock_dir(self) -> Path:
+        """The folder of the locks on days."""
+        return self.data_dir / "locks"
+
+    @property
+    def ledger(self) -> str:
+        """The ledger's URL."""
+        return self.ledger_url or f"sqlite:///{self.data_dir / 'ledger.db'}"

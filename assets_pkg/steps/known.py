@@ -1,0 +1,66 @@
+"""The customers known as of a day: all customers partitions up to it, folded in date order.
+
+The snapshot of D is a function of every customers partition up to D. It is not built from all of them each time:
+the newest earlier snapshot that was built from exactly what lies there now (its `built_from` says so) is taken
+as the start, and only later days are folded in. So a single day folds one partition, a range folds each once,
+gaps do no harm, and a snapshot made stale by a repaired earlier day is never built upon (docs/adr/0003).
+"""
+
+import hashlib
+from datetime import date
+
+import polars as pl
+
+from assets_pkg.contracts.feeds import CUSTOMERS
+from assets_pkg.contracts.tables import CUSTOMERS_KNOWN
+from assets_pkg.steps.workplace import Workplace
+from assets_pkg.transforms.customers import known_from_day, known_so_far
+
+_TABLE = CUSTOMERS_KNOWN.name
+
+
+def know_customers(work: Workplace, day: date) -> int:
+    """Replace the snapshot of `day`; gives its number of customers."""
+    lake = work.lake
+    chain = _chain(work, day)
+    start = _newest_sound(work, chain, day)
+    known = lake.scan(_TABLE, [start] if start else []).drop("built_from", CUSTOMERS_KNOWN.partition_by)
+    known = known.with_columns(has_clean=pl.col("created_at").is_not_null())  # a clean row always has one
+    so_far = known.collect()
+    for later in chain:
+        if start is None or later > start:
+            raw, clean = lake.scan(CUSTOMERS.raw, [later]), lake.scan(CUSTOMERS.clean_table, [later])
+            so_far = known_so_far(so_far.lazy(), known_from_day(raw, clean, later, work.policy)).collect()
+    rows = so_far.sort("customer_id").with_columns(pl.lit(_digest_as_of(chain, day)).alias("built_from"))
+    with lake.replace(_TABLE, day, work.run) as writer:
+        writer.write(rows.select(list(CUSTOMERS_KNOWN.schema)))
+    return rows.height
+
+
+def _chain(work: Workplace, day: date) -> dict[date, str]:
+    """For every customers partition with rows up to `day`, in order: a digest of it and all before it."""
+    raw, clean = work.lake.partitions(CUSTOMERS.raw), work.lake.partitions(CUSTOMERS.clean_table)
+    digest = work.policy.fingerprint("values", "feeds")
+    chain = {}
+    for each, partition in raw.items():
+        if each <= day and partition.rows:
+            digest = hashlib.blake2b(
+                f"{digest} {each} {partition} {clean.get(each)}".encode(), digest_size=10
+            ).hexdigest()
+            chain[each] = digest
+    return chain
+
+
+def _digest_as_of(chain: dict[date, str], day: date) -> str:
+    return next((digest for each, digest in reversed(chain.items()) if each <= day), "")
+
+
+def _newest_sound(work: Workplace, chain: dict[date, str], day: date) -> date | None:
+    """The newest snapshot before `day` that was built from the partitions that lie there now."""
+    first = min(chain, default=day)
+    for each, snapshot in reversed(work.lake.partitions(_TABLE).items()):
+        if first <= each < day and snapshot.rows:
+            built_from = work.lake.scan(_TABLE, [each]).select("built_from").head(1).collect().item()
+            if built_from == _digest_as_of(chain, each):
+                return each
+    return None

@@ -1,0 +1,74 @@
+"""Reports, metrics and alerts of an ingest date."""
+
+import os
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from assets_pkg.contracts.feeds import FEEDS
+from assets_pkg.contracts.files import FileRecord
+from assets_pkg.contracts.tables import ALERTS, DAILY_METRICS
+from assets_pkg.steps.workplace import Workplace
+from assets_pkg.transforms.alerts import Judgement, alerts_file, alerts_frame, fired_alerts, judge
+from assets_pkg.transforms.metrics import Profile, daily_metrics
+from assets_pkg.transforms.report import as_json, validation_report
+
+
+def profiles(work: Workplace, day: date) -> dict[str, Profile]:
+    """Every feed's counts of the day."""
+    return {name: Profile(work.lake.scan(feed.profile, [day]).collect()) for name, feed in FEEDS.items()}
+
+
+def file_records(work: Workplace, day: date) -> dict[str, list[FileRecord]]:
+    """Every feed's files of the day, as the ledger has them."""
+    return {name: work.ledger.records(name, day) for name in FEEDS}
+
+
+def report_folder(work: Workplace, day: date) -> Path:
+    """Where the day's reports lie."""
+    return work.reports / f"ingest_date={day.isoformat()}"
+
+
+def write_report(work: Workplace, day: date) -> dict[str, Any]:
+    """Write validation_report.json of `day`; gives its content."""
+    report = validation_report(day, profiles(work, day), file_records(work, day))
+    write_whole(report_folder(work, day) / "validation_report.json", as_json(report))
+    return report
+
+
+def measure(work: Workplace, day: date) -> pl.DataFrame:
+    """Replace the day's daily_metrics partition; gives its rows."""
+    clean = {name: work.lake.scan(feed.clean_table, [day]) for name, feed in FEEDS.items()}
+    metrics = daily_metrics(day, profiles(work, day), clean, work.policy)
+    with work.lake.replace(DAILY_METRICS.name, day, work.run) as writer:
+        writer.write(metrics)
+    return metrics
+
+
+def judge_day(work: Workplace, day: date) -> list[Judgement]:
+    """Every alert rule's verdict on `day`, from the metrics of the day and those before it."""
+    before = [day - timedelta(days=back) for back in range(work.policy.alerts.history_days, 0, -1)]
+    metrics, history = (work.lake.scan(DAILY_METRICS.name, days).collect() for days in ([day], before))
+    return judge(metrics, history, file_records(work, day), work.policy)
+
+
+def raise_alerts(work: Workplace, day: date) -> list[dict[str, Any]]:
+    """Replace the day's alerts partition and write alerts.json; gives the alerts."""
+    alerts = fired_alerts(judge_day(work, day))
+    with work.lake.replace(ALERTS.name, day, work.run) as writer:
+        writer.write(alerts_frame(alerts))
+    write_whole(report_folder(work, day) / "alerts.json", as_json(alerts_file(day, alerts)))
+    return alerts
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)

@@ -1,0 +1,44 @@
+"""What every step works with: raw files, lake, ledger, report folder and policy."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from assets_pkg.policy import Policy, load_policy
+from assets_pkg.settings import Settings
+from assets_pkg.storage.lake import Lake
+from assets_pkg.storage.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """The places and the policy of one pipeline. `run` names who works, for the ledger and the tables' logs."""
+
+    settings: Settings
+    policy: Policy
+    run: str = ""
+
+    @classmethod
+    def from_settings(cls, settings: Settings, run: str = "") -> "Workplace":
+        """Raises PolicyError."""
+        return cls(settings, load_policy(settings.policy), run)
+
+    @property
+    def raw_root(self) -> Path:
+        """The folder that holds ingest_date=…/."""
+        return self.settings.raw_dir
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The tables."""
+        return Lake(self.settings.lake_dir)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The file ledger; opened on first use. Raises LedgerError."""
+        return Ledger(self.settings.ledger)
+
+    @property
+    def reports(self) -> Path:
+        """The folder of day reports."""
+        return self.settings.reports_dir

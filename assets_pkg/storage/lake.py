@@ -1,0 +1,285 @@
+"""The lake: Delta tables, read by partition and replaced a whole partition at a time, in one commit.
+
+A data file's name carries a digest of its bytes, so the content of a partition has a version that can be read
+from the table's log alone, without any data: equal versions, equal rows. Rewriting a partition with what it
+already holds is no commit at all.
+
+Data files are written by polars and committed through the Delta log (175 ms a million rows where write_deltalake
+takes 331); they are 1 row group of at most ROWS_PER_FILE rows, so a reader can bound its memory.
+"""
+
+import hashlib
+import io
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Field, Schema
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.schema import ArrayType, PrimitiveType
+from deltalake.transaction import AddAction, RemoveAction
+
+from assets_pkg.contracts.tables import TABLES, Table
+
+ROWS_PER_FILE: Final = 400_000
+_COMPRESSION_LEVEL: Final = 1  # zstd-1 makes the smallest files and is no slower than lz4 or snappy here
+_ATTEMPTS: Final = 5
+
+
+class LakeError(RuntimeError):
+    """The lake cannot be read or written; the message says which table and what to do."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A data file of one partition."""
+
+    location: str
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Partition:
+    """What the table's log tells of a partition. Equal versions, equal rows."""
+
+    version: str
+    rows: int
+
+
+@dataclass
+class PartitionWriter:
+    """Takes the rows of one partition, in order, and keeps them out of the table until the partition is committed."""
+
+    table: Table
+    folder: Path
+    relative: str
+    rows: int = 0
+    _pending: list[pl.DataFrame] = field(default_factory=list)
+    _pending_rows: int = 0
+    _written: list[tuple[str, int, int, str]] = field(default_factory=list)  # name, bytes, rows, digest
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Add rows. The columns must be the table's, in its order; anything else is a fault of ours and raises."""
+        if frame.schema != self.table.schema:
+            raise LakeError(f"{self.table.name}: rows have {frame.schema}, the table has {self.table.schema}")
+        self.rows += frame.height
+        self._pending.append(frame)
+        self._pending_rows += frame.height
+        if self._pending_rows >= ROWS_PER_FILE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put what is pending into a data file, so that rows before and after share none."""
+        if self._pending_rows:
+            self._write_file(pl.concat(self._pending))
+        self._pending, self._pending_rows = [], 0
+
+    def mark(self) -> int:
+        """A point to come back to with `back_to`."""
+        self.flush()
+        return len(self._written)
+
+    def back_to(self, mark: int) -> None:
+        """Forget all rows written since `mark`."""
+        self._pending, self._pending_rows = [], 0
+        for name, *_ in self._written[mark:]:
+            (self.folder / name).unlink(missing_ok=True)
+        del self._written[mark:]
+        self.rows = sum(rows for _, _, rows, _ in self._written)
+
+    def _write_file(self, frame: pl.DataFrame) -> None:
+        buffer = io.BytesIO()
+        frame.write_parquet(
+            buffer, compression="zstd", compression_level=_COMPRESSION_LEVEL, row_group_size=max(frame.height, 1)
+        )
+        content = buffer.getbuffer()
+        digest = hashlib.blake2b(content, digest_size=10).hexdigest()
+        name = f"part-{len(self._written):05d}-{digest}-{uuid.uuid4().hex[:8]}.parquet"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / name).open("wb") as stream:
+            stream.write(content)
+        self._written.append((name, len(content), frame.height, digest))
+
+    def finish(self) -> list[AddAction | RemoveAction]:
+        """Write what is pending; gives what to commit. For the lake only."""
+        self.flush()
+        if not self._written:  # an empty answer is an answer: the partition exists, with no rows
+            self._write_file(pl.DataFrame(schema=self.table.schema))
+        partition = {self.table.partition_by: self.relative.partition("=")[2]}
+        now = int(time.time() * 1000)
+        return [
+            AddAction(f"{self.relative}/{name}", size, partition, now, True, json.dumps({"numRecords": rows}))
+            for name, size, rows, _ in self._written
+        ]
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        for name, *_ in self._written:
+            (self.folder / name).unlink(missing_ok=True)
+
+    @property
+    def version(self) -> str:
+        """The content version that the partition has, or would have, with these rows."""
+        return _version(digest for _, _, _, digest in self._written)
+
+
+class Lake:
+    """The tables of `contracts.tables` under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    # -- reading ----------------------------------------------------------------------------------------
+
+    def files(self, table: str, day: date) -> list[DataFile]:
+        """The partition's data files in the order of their rows; empty when it was never written."""
+        return self._files(table).get(day, [])
+
+    def version(self, table: str, day: date) -> str | None:
+        """The content version of a partition; None when it was never written."""
+        partition = self.partitions(table).get(day)
+        return partition.version if partition else None
+
+    def partitions(self, table: str) -> dict[date, Partition]:
+        """The partitions that have been written, in order of their days."""
+        return {
+            day: Partition(_version(file.digest for file in files), sum(file.rows for file in files))
+            for day, files in sorted(self._files(table).items())
+        }
+
+    def rows(self, table: str, day: date) -> int:
+        """How many rows a partition has, from its files' own metadata (not from what the log says)."""
+        locations = [file.location for file in self.files(table, day)]
+        return pl.scan_parquet(locations).select(pl.len()).collect().item() if locations else 0
+
+    def scan(self, table: str, days: Iterable[date]) -> pl.LazyFrame:
+        """The rows of some partitions, the partition column first; no rows for those that were never written."""
+        spec, files = TABLES[table], self._files(table)
+        frames = [
+            pl.scan_parquet([file.location for file in files[day]]).select(
+                pl.lit(day, pl.Date).alias(spec.partition_by), *spec.columns
+            )
+            for day in days
+            if day in files
+        ]
+        return pl.concat(frames) if frames else pl.LazyFrame(schema=spec.full_schema)
+
+    def slices(self, table: str, day: date) -> list[pl.LazyFrame]:
+        """The rows of a partition in pieces of at most ROWS_PER_FILE (without the partition column), in order."""
+        return [
+            pl.scan_parquet(file.location).slice(offset, ROWS_PER_FILE)
+            for file in self.files(table, day)
+            for offset in range(0, file.rows, ROWS_PER_FILE)
+        ]
+
+    # -- writing ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def replace(self, table: str, day: date, run: str = "") -> Iterator[PartitionWriter]:
+        """Replace one partition by what is written inside the block, in one commit at its end.
+
+        When the block raises, or the process dies, the table keeps the old partition. `run` is kept in the log.
+        """
+        spec = TABLES[table]
+        relative = f"{spec.partition_by}={day.isoformat()}"
+        writer = PartitionWriter(spec, self.root / table / relative, relative)
+        try:
+            yield writer
+            actions = writer.finish()
+        except BaseException:
+            writer.discard()
+            raise
+        if self.version(table, day) == writer.version:
+            writer.discard()
+        else:
+            # From here on nothing is discarded: a commit that seems to fail may have been done. Files that no
+            # commit names are no part of the table, and maintenance removes them.
+            self._commit(spec, day, actions, run)
+
+    def _commit(self, table: Table, day: date, actions: list[AddAction | RemoveAction], run: str) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._open_or_create(table).create_write_transaction(
+                    actions,
+                    mode="overwrite",
+                    schema=_delta_schema(table),
+                    partition_by=[table.partition_by],
+                    partition_filters=[(table.partition_by, "=", day.isoformat())],
+                    commit_properties=CommitProperties(custom_metadata={"run_id": run} if run else None),
+                )
+            except CommitFailedError as error:
+                if attempt == _ATTEMPTS:
+                    raise LakeError(
+                        f"{table.name} of {day}: another process kept writing the same table ({error}). "
+                        "Nothing was changed; run the day again"
+                    ) from error
+                time.sleep(0.2 * attempt)
+            else:
+                return
+
+    def _open(self, table: str) -> DeltaTable | None:
+        try:
+            return DeltaTable(self.root / table)
+        except TableNotFoundError:
+            return None
+
+    def _open_or_create(self, table: Table) -> DeltaTable:
+        found = self._open(table.name)
+        if found is not None:
+            return found
+        return DeltaTable.create(
+            self.root / table.name,
+            schema=_delta_schema(table),
+            mode="ignore",
+            partition_by=[table.partition_by],
+            name=table.name,
+            description=table.meaning,
+        )
+
+    def _files(self, table: str) -> dict[date, list[DataFile]]:
+        delta = self._open(table)
+        if delta is None:
+            return {}
+        actions: Any = pl.DataFrame(delta.get_add_actions(flatten=True)).select(
+            "path", pl.col("num_records").alias("rows"), pl.col(f"partition.{TABLES[table].partition_by}").alias("day")
+        )
+        found: dict[date, list[DataFile]] = {}
+        for path, rows, day in sorted(actions.iter_rows()):
+            parts = Path(path).name.split("-")
+            digest = parts[2] if len(parts) > 2 else path  # noqa: PLR2004 - a compacted file: its name is its version
+            found.setdefault(day, []).append(DataFile(str(self.root / table / path), rows, digest))
+        return found
+
+
+def _version(digests: Iterable[str]) -> str:
+    return hashlib.blake2b("\n".join(digests).encode(), digest_size=10).hexdigest()
+
+
+_DELTA_TYPES: Final = {
+    pl.String(): "string",
+    pl.Int64(): "long",
+    pl.Float64(): "double",
+    pl.Date(): "date",
+    pl.Boolean(): "boolean",
+    pl.Datetime("us", "UTC"): "timestamp",
+}
+
+
+def _delta_schema(table: Table) -> Schema:
+    return Schema([Field(name, _delta_type(dtype)) for name, dtype in table.full_schema.items()])
+
+
+def _delta_type(dtype: pl.DataType) -> PrimitiveType | ArrayType:
+    if isinstance(dtype, pl.Decimal):
+        return PrimitiveType(f"decimal({dtype.precision},{dtype.scale})")
+    if isinstance(dtype, pl.List):
+        return ArrayType(_delta_type(dtype.inner), contains_null=False)  # type: ignore[arg-type]
+    return PrimitiveType(_DELTA_TYPES[dtype])

@@ -1,0 +1,257 @@
+"""The one door to raw files: which there are for a day, and each one's records as raw rows (contract §1).
+
+Formats are a table (`_READERS`); everything after this module sees raw rows only.
+"""
+
+import gzip
+import hashlib
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import IO, Final, cast
+
+import polars as pl
+
+from assets_pkg.contracts.feeds import (
+    ABSENT_COLUMNS,
+    EXTRA,
+    FEEDS,
+    RAW_TEXT,
+    SOURCE_FILE,
+    SOURCE_ROW,
+    TEXT,
+    Feed,
+    raw_name,
+)
+from assets_pkg.contracts.rules import SEPARATOR
+from assets_pkg.contracts.tables import TABLES
+from assets_pkg.policy import FeedPolicy, Policy
+from assets_pkg.storage.csv_records import Block, CsvRecords, UnreadableFileError
+
+_FORMATS: Final = ("csv", "csv.gz", "jsonl", "jsonl.gz", "ndjson", "ndjson.gz", "json", "parquet")
+_NAME: Final = re.compile(rf"^(?P<feed>{'|'.join(FEEDS)})_raw.*?\.(?P<format>{'|'.join(map(re.escape, _FORMATS))})$")
+_HOUR: Final = re.compile(r"^hour=([01][0-9]|2[0-3])$")
+_DAY: Final = re.compile(r"^ingest_date=(\d{4}-\d{2}-\d{2})$")
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A file of a feed and day. `path` is relative to the raw root, with `/`: the `source_file` of its rows."""
+
+    feed: Feed
+    day: date
+    path: str
+    location: Path
+    format: str
+
+    def fingerprint(self) -> tuple[str, int]:
+        """SHA-256 of the bytes, and how many there are. Streams. Raises UnreadableFileError."""
+        with _explained(self), self.location.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256")
+            return digest.hexdigest(), stream.tell()
+
+
+@dataclass
+class Columns:
+    """How a file's columns relate to its feed's."""
+
+    positions: dict[str, int]
+    unknown: dict[str, int] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+
+
+def raw_days(root: Path) -> list[date]:
+    """The ingest dates that have a folder under the raw root, in order."""
+    days = []
+    for folder in root.iterdir():
+        match = _DAY.match(folder.name)
+        if match and folder.is_dir():
+            with suppress(ValueError):  # no such date
+                days.append(date.fromisoformat(match.group(1)))
+    return sorted(days)
+
+
+def day_folder(root: Path, day: date) -> Path:
+    """Where the files of an ingest date lie."""
+    return root / f"ingest_date={day.isoformat()}"
+
+
+def find_files(root: Path, feed: Feed, day: date) -> list[RawFile]:
+    """The feed's files of a day, ordered by path. Links that lead out of the raw root are left out."""
+    folder, home = day_folder(root, day), root.resolve()
+    if not folder.is_dir():
+        return []
+    places = [folder, *(place for place in folder.iterdir() if place.is_dir() and _HOUR.match(place.name))]
+    files = []
+    for location in (item for place in places for item in place.iterdir()):
+        match = _NAME.match(location.name)
+        if match and match["feed"] == feed.name and location.is_file() and location.resolve().is_relative_to(home):
+            files.append(RawFile(feed, day, _path(location, root), location, match["format"]))
+    return sorted(files, key=lambda file: file.path)
+
+
+def unrecognised_files(root: Path, day: date) -> list[str]:
+    """Paths in a day's folder that no feed reads: misspelt names, stray files."""
+    folder = day_folder(root, day)
+    if not folder.is_dir():
+        return []
+    known = {file.location for feed in FEEDS.values() for file in find_files(root, feed, day)}
+    found = (item for item in folder.rglob("*") if item.is_file() and not item.name.startswith("."))
+    return sorted(_path(item, root) for item in found if item not in known)
+
+
+def _path(location: Path, root: Path) -> str:
+    """A file's path as tables hold it; a name that is not UTF-8 keeps U+FFFD for what cannot be written."""
+    return os.fsencode(location.relative_to(root).as_posix()).decode("utf-8", "replace")
+
+
+class RawRecords:
+    """An open raw file: its columns, and by iteration its records as frames of the raw table's columns.
+
+    Raises UnreadableFileError, on opening or while iterating, for a file that cannot be decoded; frames seen by
+    then are to be thrown away.
+    """
+
+    def __init__(self, file: RawFile, blocks: Iterator[Block], header: list[str] | None, policy: Policy) -> None:
+        self.file = file
+        self.rows = 0
+        self._blocks = blocks
+        # A file without a header line says nothing about its columns (§9).
+        self.columns = (
+            Columns({}) if header is None else resolve_columns(header, file.feed.columns, file.feed.policy(policy))
+        )
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        while True:
+            # What the one who takes our rows does wrong is not the file's fault: only reading is explained.
+            with _explained(self.file):
+                block = next(self._blocks, None)
+            if block is None:
+                return
+            frame = self._raw_rows(block)
+            self.rows += frame.height
+            yield frame
+
+    def _raw_rows(self, block: Block) -> pl.DataFrame:
+        schema, row = TABLES[self.file.feed.raw].schema, pl.col("row")
+        present = {
+            raw_name(column): pl.col(str(self.columns.positions[column]))
+            for column in self.file.feed.columns
+            if column in self.columns.positions
+        }
+        own = (present.get(name, pl.lit(None, TEXT)).alias(name) for name in self.file.feed.raw_columns)
+        rows = block.columns.lazy().select(
+            *own, _extra(self.columns.unknown).alias(EXTRA), pl.lit(None, TEXT).alias(RAW_TEXT), row.alias(SOURCE_ROW)
+        )
+        if block.malformed:
+            numbers, texts = zip(*block.malformed, strict=True)
+            bad = pl.LazyFrame({RAW_TEXT: texts, SOURCE_ROW: numbers}, schema={RAW_TEXT: TEXT, SOURCE_ROW: pl.Int64})
+            rows = pl.concat([rows, bad], how="diagonal")  # not in order: sorting them in would cost more than reading
+        absent = SEPARATOR.join(self.columns.absent) or None
+        # One lazy plan: eager calls on a frame of many chunks copy all of it, each time.
+        return (
+            rows.select(
+                *(name for name in schema if name not in (SOURCE_FILE, ABSENT_COLUMNS)),
+                pl.lit(self.file.path).alias(SOURCE_FILE),
+                pl.lit(absent, TEXT).alias(ABSENT_COLUMNS),
+            )
+            .select(list(schema))
+            .collect(engine="in-memory")
+        )
+
+
+def resolve_columns(header: Sequence[str], columns: Sequence[str], policy: FeedPolicy) -> Columns:
+    """Which header position feeds which contract column (§1, §9).
+
+    Of several headers that mean one column its own name wins, then the aliases in policy order, then the
+    leftmost; the others are unknown columns. An unknown name that repeats gets `_2`, `_3` …: nothing is lost.
+    """
+    trimmed = pl.Series(header, dtype=TEXT).str.strip_chars().str.strip_chars("\ufeff").str.strip_chars()
+    names = trimmed.str.to_lowercase().to_list()
+    positions: dict[str, int] = {}
+    for column in columns:
+        for spelling in (column, *policy.aliases.get(column, ())):
+            if spelling in names:
+                positions[column] = names.index(spelling)
+                break
+    unknown: dict[str, int] = {}
+    for position, name in enumerate(names):
+        if position not in positions.values():
+            free = name
+            number = 1
+            while free in unknown:
+                number += 1
+                free = f"{name}_{number}"
+            unknown[free] = position
+    return Columns(positions, unknown, tuple(column for column in columns if column not in positions))
+
+
+def _extra(unknown: dict[str, int]) -> pl.Expr:
+    if not unknown:
+        return pl.lit(None, TEXT)
+    return pl.struct(pl.col(str(unknown[name])).alias(name) for name in sorted(unknown)).struct.json_encode()
+
+
+@contextmanager
+def open_raw_file(file: RawFile, policy: Policy) -> Iterator[RawRecords]:
+    """Open a raw file and read its header. Raises UnreadableFileError with a message for people."""
+    reader = _READERS.get(file.format)
+    if reader is None:
+        raise UnreadableFileError(f"format {file.format} is not read yet; deliver {' or '.join(_READERS)}")
+    with ExitStack() as opened:
+        with _explained(file):
+            records = opened.enter_context(reader(file, policy))
+        yield records
+
+
+@contextmanager
+def _explained(file: RawFile) -> Iterator[None]:
+    try:
+        yield
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise UnreadableFileError(f"no valid gzip file ({error}); ask for it again") from error
+    except EOFError as error:
+        raise UnreadableFileError("the gzip file ends too early; the transfer was cut off, ask for it again") from error
+    except PermissionError as error:
+        raise UnreadableFileError(f"cannot be opened: permission denied; make {file.path} readable") from error
+    except FileNotFoundError as error:
+        raise UnreadableFileError("vanished while the day was read; run the day again") from error
+    except OSError as error:
+        raise UnreadableFileError(
+            f"cannot be read from its disk ({error.strerror or error}); run the day again"
+        ) from error
+
+
+@contextmanager
+def _csv(file: RawFile, policy: Policy, opened: Callable[[Path], IO[bytes]] | None = None) -> Iterator[RawRecords]:
+    with (opened or _plain)(file.location) as stream:
+        records = CsvRecords(
+            stream,
+            open_quote_lines=policy.reading.open_quote_lines,
+            max_line_bytes=policy.reading.max_line_bytes,
+        )
+        yield RawRecords(file, iter(records), records.header, policy)
+
+
+@contextmanager
+def _csv_gz(file: RawFile, policy: Policy) -> Iterator[RawRecords]:
+    if file.location.stat().st_size == 0:
+        raise UnreadableFileError("the gzip file is empty (0 bytes); ask for it again")
+    with _csv(file, policy, _gunzipped) as records:
+        yield records
+
+
+def _gunzipped(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "rb"))
+
+
+def _plain(path: Path) -> IO[bytes]:
+    return path.open("rb", buffering=0)
+
+
+_READERS: Final = {"csv": _csv, "csv.gz": _csv_gz}

@@ -1,0 +1,306 @@
+"""Which days deserve a look: every alert rule judged once (contract §5).
+
+A judgement says what was measured and against what, fired or not: the alerts table takes those that fired, the
+asset checks show them all.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from statistics import median
+from typing import Any, Final
+
+import polars as pl
+
+from assets_pkg.contracts.feeds import CUSTOMERS, EVENTS, ORDERS, Feed
+from assets_pkg.contracts.files import FAILED, SUCCESS, FileRecord
+from assets_pkg.contracts.tables import ALERTS
+from assets_pkg.policy import Policy
+from assets_pkg.policy.model import AlertRule
+from assets_pkg.transforms.metrics import HOURS
+
+_NOISE: Final = 1e-9  # what floating point adds to a difference of rates
+
+
+@dataclass(frozen=True)
+class AlertSpec:
+    """An alert rule: its name, the feeds it judges, the table its check stands on, and what to do when it fires."""
+
+    rule: str
+    feeds: tuple[Feed, ...]
+    table: Callable[[Feed], str]
+    meaning: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One rule's verdict on one feed and day."""
+
+    spec: AlertSpec
+    dataset: str
+    severity: str
+    fired: bool
+    message: str
+    details: dict[str, Any]
+
+
+_ALL: Final = (CUSTOMERS, EVENTS, ORDERS)
+
+
+def _raw_table(feed: Feed) -> str:
+    return feed.raw
+
+
+def _clean_table(feed: Feed) -> str:
+    return feed.clean_table
+
+
+def _quarantine_table(feed: Feed) -> str:
+    return feed.quarantine
+
+
+SPECS: Final[dict[str, AlertSpec]] = {
+    spec.rule: spec
+    for spec in (
+        AlertSpec(
+            "missing_feed",
+            _ALL,
+            _raw_table,
+            "no readable file, or no record, of the feed",
+            "Look for the file in the day's raw folder; ask its sender for it, and run the day again when it comes.",
+        ),
+        AlertSpec(
+            "failed_file",
+            _ALL,
+            _raw_table,
+            "a file that cannot be opened or decoded",
+            "Read the file's error below, ask for the file again, put it in the same place and run the day again.",
+        ),
+        AlertSpec(
+            "hourly_coverage",
+            (EVENTS,),
+            _clean_table,
+            "too many hours of the day without a clean event",
+            "Compare the missing hours with the source's outages; ask for what was not sent and run the day again.",
+        ),
+        AlertSpec(
+            "volume_drop",
+            _ALL,
+            _raw_table,
+            "far fewer rows than on the days before",
+            "Check with the sender whether the day is complete; run it again when the rest has come.",
+        ),
+        AlertSpec(
+            "volume_spike",
+            _ALL,
+            _raw_table,
+            "far more rows than on the days before",
+            "Look for files that were sent twice or hold several days; if the growth is real, nothing is to do.",
+        ),
+        AlertSpec(
+            "quarantine_rate",
+            _ALL,
+            _quarantine_table,
+            "a far larger share of rejected rows than on the days before",
+            "See the row_rules check for the reasons; a new format or name at the source is the usual cause.",
+        ),
+        AlertSpec(
+            "orphan_rate",
+            (EVENTS, ORDERS),
+            _quarantine_table,
+            "too many rows of customers that no customers file names",
+            "Check that the customers files up to this day are there and complete; then run this day again.",
+        ),
+        AlertSpec(
+            "duplicate_rate",
+            _ALL,
+            _clean_table,
+            "too many rows that repeat others",
+            "Look for files with the same content; the tables are right, the sender should know.",
+        ),
+        AlertSpec(
+            "late_beyond_window",
+            (EVENTS,),
+            _clean_table,
+            "events too late to count for their own day",
+            "The events are kept in events_clean; widen activity.late_window_days only if this goes on.",
+        ),
+        AlertSpec(
+            "schema_drift",
+            _ALL,
+            _raw_table,
+            "a file without a required column, or with an unknown one",
+            "Ask the sender what changed; a renamed column needs an alias in the policy, then run the day again.",
+        ),
+    )
+}
+
+
+class _Day:
+    """What rules judge by: the day's metrics, those of the days before, and the files."""
+
+    def __init__(
+        self, metrics: pl.DataFrame, history: pl.DataFrame, files: Mapping[str, Sequence[FileRecord]], policy: Policy
+    ) -> None:
+        self.policy = policy
+        self.files = files
+        self._values: dict[tuple[str, str, str | None], float] = {
+            (dataset, metric, dimension): value
+            for dataset, metric, dimension, value in metrics.select(list(ALERT_METRICS)).iter_rows()
+        }
+        self._history = history.filter(pl.col("dimension").is_null())
+
+    def value(self, feed: Feed, metric: str, dimension: str | None = None) -> float:
+        return self._values.get((feed.name, metric, dimension), 0.0)
+
+    def usual(self, feed: Feed, metric: str) -> tuple[float | None, int]:
+        """The median over the days before, as far as they have metrics, and how many those are."""
+        rows = self._history.filter((pl.col("dataset") == feed.name) & (pl.col("metric") == metric))
+        values = rows["value"].to_list()
+        enough = len(values) >= self.policy.alerts.min_history_days
+        return (median(values) if enough else None), len(values)
+
+
+ALERT_METRICS: Final = ("dataset", "metric", "dimension", "value")
+_Verdict = tuple[bool, str, dict[str, Any]]
+
+
+def judge(
+    metrics: pl.DataFrame, history: pl.DataFrame, files: Mapping[str, Sequence[FileRecord]], policy: Policy
+) -> list[Judgement]:
+    """Every enabled rule's verdict on every feed it speaks of, in the order of alerts.
+
+    `metrics` are the day's daily_metrics rows, `history` those of the `history_days` before it, as far as there
+    are any; `files` the day's file records by feed name.
+    """
+    day = _Day(metrics, history, files, policy)
+    return sorted(_judgements(day), key=lambda judgement: (judgement.spec.rule, judgement.dataset))
+
+
+def _judgements(day: _Day) -> Iterator[Judgement]:
+    for name, spec in SPECS.items():
+        rule: AlertRule = getattr(day.policy.alerts, name)
+        if rule.enabled:
+            for feed in spec.feeds:
+                fired, message, details = _RULES[name](day, feed)
+                yield Judgement(spec, feed.name, rule.severity, fired, message, details)
+
+
+def fired_alerts(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """The alerts of a day as alerts.json holds them."""
+    return [
+        {
+            "rule": judgement.spec.rule,
+            "severity": judgement.severity,
+            "dataset": judgement.dataset,
+            "message": judgement.message,
+            "details": judgement.details,
+        }
+        for judgement in judgements
+        if judgement.fired
+    ]
+
+
+def alerts_frame(alerts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Alerts as the alerts table holds them: details as JSON text."""
+    rows = [{**alert, "details": json.dumps(alert["details"], ensure_ascii=False, sort_keys=True)} for alert in alerts]
+    return pl.DataFrame(rows, schema=ALERTS.schema)
+
+
+def alerts_file(day: date, alerts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The content of alerts.json."""
+    return {"ingest_date": day.isoformat(), "alerts": list(alerts)}
+
+
+def _missing_feed(day: _Day, feed: Feed) -> _Verdict:
+    total, readable = day.value(feed, "total"), [file for file in day.files[feed.name] if file.status == SUCCESS]
+    details = {"files": len(day.files[feed.name]), "readable_files": len(readable), "records": int(total)}
+    return total == 0, f"{feed.name}: {len(readable)} readable files, {int(total):,} records", details
+
+
+def _failed_file(day: _Day, feed: Feed) -> _Verdict:
+    failed = {file.path: file.error for file in day.files[feed.name] if file.status == FAILED}
+    return bool(failed), f"{feed.name}: {len(failed)} files could not be read", {"files": failed}
+
+
+def _hourly_coverage(day: _Day, feed: Feed) -> _Verdict:
+    hours = [hour for hour in HOURS if not day.value(feed, "by_hour", hour)]
+    most = day.policy.alerts.hourly_coverage.max_missing_hours
+    message = f"{feed.name}: {len(hours)} hours without a clean event ({most} are allowed)"
+    return len(hours) > most, message, {"missing_hours": hours, "max_missing_hours": most}
+
+
+def _volume_drop(day: _Day, feed: Feed) -> _Verdict:
+    usual, days = day.usual(feed, "total")
+    total, most = day.value(feed, "total"), day.policy.alerts.volume_drop.max_drop
+    details = {"total": int(total), "median": usual, "days": days, "max_drop": most}
+    fired = usual is not None and usual * (1 - most) - total > _NOISE
+    return fired, f"{feed.name}: {int(total):,} rows, {_against(usual, days)}", details
+
+
+def _volume_spike(day: _Day, feed: Feed) -> _Verdict:
+    usual, days = day.usual(feed, "total")
+    total, most = day.value(feed, "total"), day.policy.alerts.volume_spike.max_ratio
+    details = {"total": int(total), "median": usual, "days": days, "max_ratio": most}
+    fired = usual is not None and total - usual * most > _NOISE
+    return fired, f"{feed.name}: {int(total):,} rows, {_against(usual, days)}", details
+
+
+def _against(usual: float | None, days: int) -> str:
+    return f"median of {days} days before {usual:,g}" if usual is not None else f"only {days} days before to compare"
+
+
+def _quarantine_rate(day: _Day, feed: Feed) -> _Verdict:
+    usual, days = day.usual(feed, "quarantine_rate")
+    rate, most = day.value(feed, "quarantine_rate"), day.policy.alerts.quarantine_rate.max_points_above
+    details = {"quarantine_rate": rate, "median": usual, "days": days, "max_points_above": most}
+    against = f"median of {days} days before {usual:.1%}" if usual is not None else f"only {days} days to compare"
+    fired = usual is not None and rate - usual - most > _NOISE
+    return fired, f"{feed.name}: {rate:.1%} of rows rejected, {against}", details
+
+
+def _orphan_rate(day: _Day, feed: Feed) -> _Verdict:
+    rate, most = day.value(feed, "orphan_rate"), day.policy.alerts.orphan_rate.max_rate
+    message = f"{feed.name}: {rate:.1%} of rows name no known customer ({most:.0%} are allowed)"
+    return rate - most > _NOISE, message, {"orphan_rate": rate, "max_rate": most}
+
+
+def _duplicate_rate(day: _Day, feed: Feed) -> _Verdict:
+    total, most = day.value(feed, "total"), day.policy.alerts.duplicate_rate.max_rate
+    copies, same_id = day.value(feed, "duplicate_full_row"), day.value(feed, "duplicate_id")
+    rate = (copies + same_id) / total if total else 0.0
+    details = {"duplicate_full_row": int(copies), "duplicate_id": int(same_id), "rate": rate, "max_rate": most}
+    return rate - most > _NOISE, f"{feed.name}: {rate:.1%} of rows repeat others ({most:.0%} are allowed)", details
+
+
+def _late_beyond_window(day: _Day, feed: Feed) -> _Verdict:
+    late, most = int(day.value(feed, "late_beyond_window")), day.policy.alerts.late_beyond_window.max_events
+    window = day.policy.activity.late_window_days
+    message = f"{feed.name}: {late:,} events came more than {window} days late and do not count for their day"
+    return late > most, message, {"late_beyond_window": late, "late_window_days": window, "max_events": most}
+
+
+def _schema_drift(day: _Day, feed: Feed) -> _Verdict:
+    required = feed.required(day.policy)
+    drifted = {}
+    for file in day.files[feed.name]:
+        missing = [column for column in required if column in file.absent_columns]
+        if file.status == SUCCESS and (missing or file.unknown_columns):
+            drifted[file.path] = {"missing": missing, "unknown": sorted(file.unknown_columns)}
+    return bool(drifted), f"{feed.name}: {len(drifted)} files with other columns than agreed", {"files": drifted}
+
+
+_RULES: Final[dict[str, Callable[[_Day, Feed], _Verdict]]] = {
+    "missing_feed": _missing_feed,
+    "failed_file": _failed_file,
+    "hourly_coverage": _hourly_coverage,
+    "volume_drop": _volume_drop,
+    "volume_spike": _volume_spike,
+    "quarantine_rate": _quarantine_rate,
+    "orphan_rate": _orphan_rate,
+    "duplicate_rate": _duplicate_rate,
+    "late_beyond_window": _late_beyond_window,
+    "schema_drift": _schema_drift,
+}

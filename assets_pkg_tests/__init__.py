@@ -1,0 +1,1 @@
+"""Tests: `unit` (cases in tables), `properties` (random days), `golden` (whole days known beforehand)."""

@@ -1,0 +1,1 @@
+"""Whole days of realistic size with numbers known beforehand."""

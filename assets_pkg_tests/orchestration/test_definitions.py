@@ -1,0 +1,158 @@
+"""What the definitions promise: an asset a table, everything by day, and code versions that name who is concerned."""
+
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.partitions.context import partition_loading_context
+from dagster._core.test_utils import instance_for_test
+
+from assets_pkg.contracts.feeds import FEEDS
+from assets_pkg.contracts.tables import TABLES
+from assets_pkg.definitions import build_definitions
+from assets_pkg.orchestration.jobs import DAILY_JOB
+from assets_pkg.policy import load_policy
+from assets_pkg.settings import Settings
+from assets_pkg_tests.workbench import ROOT
+
+REPORT = "validation_report"
+DECIDED_ROWS = {name for feed in FEEDS.values() for name in (feed.clean_table, feed.quarantine, feed.profile)}
+RAW = {feed.raw for feed in FEEDS.values()}
+
+
+def built(overlay: dict[str, Any] | None = None, **settings: Any) -> dg.Definitions:
+    return build_definitions(Settings(data_dir=Path("unused"), **settings), load_policy(overlay=overlay))
+
+
+DEFS = built()
+GRAPH = DEFS.resolve_asset_graph()
+
+
+def code_versions(defs: dg.Definitions) -> dict[str, str | None]:
+    graph = defs.resolve_asset_graph()
+    return {key.to_user_string(): graph.get(key).code_version for key in graph.executable_asset_keys}
+
+
+# -- assets and checks ----------------------------------------------------------------------------------------
+
+
+def test_the_assets_are_the_tables_and_the_report() -> None:
+    assert {key.to_user_string() for key in GRAPH.executable_asset_keys} == {*TABLES, REPORT}
+    assert GRAPH.external_asset_keys == set()
+
+
+@pytest.mark.parametrize("name", [*TABLES, REPORT])
+def test_an_asset_is_partitioned_by_day_and_described(name: str) -> None:
+    asset = GRAPH.get(dg.AssetKey(name))
+    days = asset.partitions_def
+    assert isinstance(days, dg.DailyPartitionsDefinition)
+    assert days.get_first_partition_key() == "2025-01-01"
+    assert asset.description
+    assert asset.backfill_policy == dg.BackfillPolicy.multi_run(max_partitions_per_run=31)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_an_asset_shows_its_tables_columns(name: str) -> None:
+    table = TABLES[name]
+    shown = GRAPH.get(dg.AssetKey(name)).metadata["dagster/column_schema"]
+    assert isinstance(shown, dg.TableSchema)
+    assert [column.name for column in shown.columns] == [table.partition_by, *table.columns]
+    assert [column.type for column in shown.columns] == [str(dtype) for dtype in table.full_schema.values()]
+    assert all(column.description for column in shown.columns)
+
+
+def test_every_check_has_the_days_of_its_asset_and_says_what_it_is() -> None:
+    assert len(GRAPH.asset_check_keys) == 9 + 25
+    for key in GRAPH.asset_check_keys:
+        spec = GRAPH.get_check_spec(key)
+        assert spec.partitions_def == GRAPH.get(key.asset_key).partitions_def, key
+        assert spec.description, key
+        assert spec.blocking is (key.name in {"conservation", "schema"}), key
+
+
+def test_days_reach_from_the_first_day_of_the_settings_to_today() -> None:
+    days = built(first_day=date(2025, 3, 4)).resolve_asset_graph().get(dg.AssetKey("raw_events")).partitions_def
+    assert isinstance(days, dg.DailyPartitionsDefinition)
+    now = datetime(2025, 3, 8, 12, tzinfo=UTC)
+    with partition_loading_context(effective_dt=now):
+        assert list(days.get_partition_keys()) == [f"2025-03-0{day}" for day in range(4, 9)]
+
+
+# -- job and schedule -----------------------------------------------------------------------------------------
+
+
+def test_the_job_has_every_asset_and_check() -> None:
+    graph = DEFS.resolve_job_def(DAILY_JOB).asset_layer.asset_graph
+    assert graph.executable_asset_keys == GRAPH.executable_asset_keys
+    assert graph.asset_check_keys == GRAPH.asset_check_keys
+
+
+def test_the_schedule_is_off_and_asks_for_the_day_before() -> None:
+    schedule = DEFS.resolve_schedule_def("daily_schedule")
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 3 * * *", "UTC")
+    assert schedule.job_name == DAILY_JOB
+    tick = datetime(2026, 3, 1, 3, tzinfo=UTC)
+    with instance_for_test() as instance:
+        context = dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=tick, repository_def=DEFS.get_repository_def()
+        )
+        (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert (request.partition_key, request.run_key) == ("2026-02-28", "2026-02-28")
+    assert request.tags["dagster/partition"] == "2026-02-28"
+
+
+def test_the_schedules_hour_is_a_setting() -> None:
+    schedule = built(schedule_hour=22).resolve_schedule_def("daily_schedule")
+    assert schedule.cron_schedule == "0 22 * * *"
+
+
+def test_the_schedules_partition_is_there_at_every_hour() -> None:
+    tick = datetime(2026, 3, 1, 0, 0, 1, tzinfo=UTC)
+    days = GRAPH.get(dg.AssetKey("raw_events")).partitions_def
+    assert days is not None
+    with partition_loading_context(effective_dt=tick):
+        assert days.has_partition_key(str((tick - timedelta(days=1)).date()))
+
+
+# -- code versions --------------------------------------------------------------------------------------------
+
+CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "nothing": ({}, set()),
+    "reading": ({"reading": {"open_quote_lines": 7}}, RAW),
+    "values": ({"values": {"max_amount": 5}}, DECIDED_ROWS | {"customers_known"}),
+    "categories": ({"categories": {"platform": {"aliases": {"watch": "ios"}}}}, DECIDED_ROWS),
+    "activity": ({"activity": {"late_window_days": 3}}, {"daily_metrics", "alerts"}),
+    "alerts": ({"alerts": {"orphan_rate": {"max_rate": 0.3}}}, {"alerts"}),
+    "checks": ({"checks": {"row_rules_max_rate": 0.3}}, set()),
+    "an alias of a header": (
+        {"feeds": {"events": {"aliases": {"event_time": ["ts", "timestamp", "at"]}}}},
+        {"raw_events", REPORT, "customers_known", "daily_metrics", "alerts"} | DECIDED_ROWS,
+    ),
+    "a required column": (
+        {"feeds": {"events": {"required": ["event_id", "customer_id", "event_time"]}}},
+        {REPORT, "customers_known", "daily_metrics", "alerts"} | DECIDED_ROWS,
+    ),
+}
+
+
+@pytest.mark.parametrize(("overlay", "concerned"), CHANGES.values(), ids=CHANGES)
+def test_a_changed_policy_changes_the_code_versions_of_what_it_decides(
+    overlay: dict[str, Any], concerned: set[str]
+) -> None:
+    before, after = code_versions(DEFS), code_versions(built(overlay))
+    assert {name for name in before if after[name] != before[name]} == concerned
+
+
+# -- architecture ---------------------------------------------------------------------------------------------
+
+
+def test_imports_keep_the_contracts_of_pyproject() -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "2 kept, 0 broken" in told.stdout

@@ -1,0 +1,1 @@
+"""What must hold for every day, however messy: tested with random days."""

@@ -1,0 +1,170 @@
+"""A real `dagster dev` over a copy of the project, as a person has it after the README's commands, and a browser."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+
+from assets_pkg_tests.workbench import ROOT
+
+CHROMIUM: Final = Path("/usr/bin/chromium")
+WAIT_SECONDS: Final = 180.0  # machines are shared and slow; every wait ends
+_GRACE_SECONDS: Final = 20.0
+_T = TypeVar("_T")
+
+
+def wait_for(what: str, look: Callable[[], _T | None], seconds: float = WAIT_SECONDS) -> _T:
+    """Look until there is something other than None; fails with `what` when the time is over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if (found := look()) is not None:
+            return found
+        time.sleep(0.5)
+    pytest.fail(f"waited {seconds:.0f} s for {what}")
+
+
+@dataclass(frozen=True)
+class WebUi:
+    """A running web UI with its daemon, the folder it was started in, and the environment it has."""
+
+    folder: Path
+    port: int
+    environment: dict[str, str]
+
+    def url(self, path: str) -> str:
+        """The address of a page."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The answer to a GraphQL query, as the pages ask them; an answer with errors raises."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(self.url("/graphql"), body, {"Content-Type": "application/json"})
+        with _OPENER.open(request, timeout=60) as response:
+            answer: dict[str, Any] = json.load(response)
+        assert not answer.get("errors"), answer["errors"]
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m assets_pkg` in the folder, beside the running UI."""
+        return subprocess.run(
+            [sys.executable, "-m", "assets_pkg", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
+            check=False,
+        )
+
+
+_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback goes through no proxy
+
+
+@pytest.fixture(scope="module")
+def web_ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebUi]:
+    """`dagster dev` in a copy of the project with the sample days and nothing run, nothing set by hand."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("pyproject.toml", "dagster.yaml", "workspace.yaml"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "data" / "raw", folder / "data" / "raw")
+    set_by_hand = ("PIPELINE_", "DAGSTER_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(set_by_hand)}
+    ui = WebUi(folder, _free_port(), environment)
+    log = folder / "dagster-dev.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(ui.port)],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # its servers outlive it when it is killed: the whole group is ended below
+        )
+        try:
+            wait_for(f"the web UI (the end of its log: {_tail(log)})", lambda: _up(ui, process, log))
+            yield ui
+        finally:
+            _end(process)
+
+
+def _up(ui: WebUi, process: subprocess.Popen[bytes], log: Path) -> bool | None:
+    if process.poll() is not None:
+        pytest.fail(f"dagster dev ended with {process.returncode}:\n{_tail(log)}")
+    with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+        return bool(ui.ask("{ version }")) or None
+    return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the group to end, and then make sure that nothing of it is left."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=_GRACE_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=_GRACE_SECONDS)
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-3000:]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def _browsing() -> Iterator[BrowserContext]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"there is no Chromium at {CHROMIUM} (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        context = browser.new_context(viewport={"width": 1800, "height": 900}, timezone_id="UTC", locale="en-US")
+        context.set_default_timeout(WAIT_SECONDS * 1000)
+        expect.set_options(timeout=WAIT_SECONDS * 1000)
+        # Dagster's invitation to its community covers the first page a new browser opens.
+        context.add_init_script("localStorage.setItem('communityNux', JSON.stringify('1'))")
+        # From top to bottom, the graph is as wide as a screen; from left to right it is far higher.
+        context.add_init_script("localStorage.setItem('asset-graph-direction', JSON.stringify('vertical'))")
+        yield context
+        browser.close()
+
+
+@pytest.fixture
+def page(_browsing: BrowserContext) -> Iterator[Page]:
+    """A fresh page of a browser that sees loopback alone."""
+    opened = _browsing.new_page()
+    opened.route("**/*", lambda route: route.continue_() if "//127.0.0.1:" in route.request.url else route.abort())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Path:
+    """Where screenshots are kept: CI_ARTIFACTS, else a folder that git ignores."""
+    folder = Path(os.environ.get("CI_ARTIFACTS") or ROOT / "ci-artifacts")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

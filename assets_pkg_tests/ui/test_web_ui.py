@@ -1,0 +1,203 @@
+"""The web UI as people meet it: runs, a backfill, a failed check, the graph. One real `dagster dev`, tests in order."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from playwright.sync_api import Page, expect
+
+from assets_pkg.contracts.feeds import FEEDS
+from assets_pkg.contracts.tables import TABLES
+from assets_pkg.definitions import build_definitions
+from assets_pkg.orchestration.jobs import DAILY_JOB
+from assets_pkg.settings import Settings
+from assets_pkg_tests.ui.conftest import WebUi, wait_for
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("web_ui")]
+
+DAY = "2025-12-10"
+DAYS = [f"2025-12-{number}" for number in range(10, 15)]
+GROUPS = ("raw", "clean", "quarantine", "profile", "report")
+_GRAPH = build_definitions(Settings(data_dir=Path("unused"))).resolve_asset_graph()
+ASSETS = sorted(key.to_user_string() for key in _GRAPH.executable_asset_keys)
+
+_LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries {
+    name loadStatus locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
+_RUNS = """{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }"""
+_LAUNCH = """mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
+    launchPartitionBackfill(backfillParams: $backfillParams) {
+        __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+_BACKFILL = """query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill {
+    status runs { runId status }
+    assetBackfillData { assetBackfillStatuses { ... on AssetPartitionsStatusCounts {
+        assetKey { path } numPartitionsTargeted numPartitionsMaterialized numPartitionsFailed } } } } } }"""
+_CHECKS = """query ($key: AssetKeyInput!, $check: String!) {
+    assetCheckExecutions(assetKey: $key, checkName: $check, limit: 50) {
+        runId status evaluation { success description partition } } }"""
+
+
+def runs(ui: WebUi) -> list[dict[str, Any]]:
+    """All runs, the newest first."""
+    found: list[dict[str, Any]] = ui.ask(_RUNS)["runsOrError"]["results"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def command_run(web_ui: WebUi) -> dict[str, Any]:
+    """The one run of an instance after a day was run from the command line, beside the UI."""
+    told = web_ui.command("run", "--date", DAY)
+    assert told.returncode == 0, told.stdout + told.stderr
+    found = [run for run in runs(web_ui) if run["jobName"] == DAILY_JOB]
+    assert len(found) == 1, found
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def backfill(web_ui: WebUi, command_run: dict[str, Any]) -> dict[str, Any]:
+    """A backfill of the sample days over all assets, finished, asked for as the Materialize dialog asks."""
+    asked = {
+        "assetSelection": [{"path": [name]} for name in ASSETS],
+        "partitionNames": DAYS,
+        "fromFailure": False,
+        "runConfigData": {},
+        "tags": [],
+    }
+    launched = web_ui.ask(_LAUNCH, backfillParams=asked)["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+
+    def finished() -> dict[str, Any] | None:
+        found: dict[str, Any] = web_ui.ask(_BACKFILL, id=launched["backfillId"])["partitionBackfillOrError"]
+        return None if found["status"] in ("REQUESTED", "IN_PROGRESS") else found
+
+    return {"id": launched["backfillId"], **wait_for("the end of the backfill", finished)}
+
+
+def test_the_code_location_loads_under_its_name(web_ui: WebUi) -> None:
+    def loaded() -> list[dict[str, Any]] | None:
+        entries: list[dict[str, Any]] = web_ui.ask(_LOCATIONS)["workspaceOrError"]["locationEntries"]
+        return entries if entries and all(entry["loadStatus"] == "LOADED" for entry in entries) else None
+
+    entries = wait_for("the code location", loaded)
+    assert [(entry["name"], entry["locationOrLoadError"]["__typename"]) for entry in entries] == [
+        ("assets_pkg", "RepositoryLocation")
+    ], entries
+
+
+def test_a_run_of_the_command_line_is_in_the_list_of_runs(
+    web_ui: WebUi, command_run: dict[str, Any], page: Page
+) -> None:
+    assert command_run["status"] == "SUCCESS"
+    assert {"key": "dagster/partition", "value": DAY} in command_run["tags"]
+    page.goto(web_ui.url("/runs"))
+    line = page.locator("[class*=RunsFeedRow_rowGrid]").filter(has_text=command_run["runId"][:8])
+    expect(line).to_contain_text(DAILY_JOB)
+    expect(line).to_contain_text(DAY)
+    expect(line).to_contain_text("Success")
+
+
+def test_a_backfill_of_the_sample_days_is_one_run_that_fills_every_table(
+    web_ui: WebUi, backfill: dict[str, Any]
+) -> None:
+    assert backfill["status"] == "COMPLETED_SUCCESS", backfill
+    assert [run["status"] for run in backfill["runs"]] == ["SUCCESS"]
+    statuses = backfill["assetBackfillData"]["assetBackfillStatuses"]
+    counts = {
+        status["assetKey"]["path"][0]: (
+            status["numPartitionsTargeted"],
+            status["numPartitionsMaterialized"],
+            status["numPartitionsFailed"],
+        )
+        for status in statuses
+    }
+    assert counts == dict.fromkeys(ASSETS, (5, 5, 0))
+    days_of_rows = {}
+    for table, known in TABLES.items():
+        rows = pl.scan_delta(str(web_ui.folder / "data" / "lake" / table))
+        filled = rows.select(pl.col(known.partition_by).cast(pl.String).unique().sort()).collect()
+        days_of_rows[table] = filled.to_series().to_list()
+    assert days_of_rows == dict.fromkeys(TABLES, DAYS)
+    reports = sorted(path.parent.name for path in (web_ui.folder / "reports").glob("*/validation_report.json"))
+    assert reports == [f"ingest_date={day}" for day in DAYS]
+
+
+def test_a_backfill_judges_every_day_by_every_check(web_ui: WebUi, backfill: dict[str, Any]) -> None:
+    run = backfill["runs"][0]["runId"]
+    judged = {}
+    for key in _GRAPH.asset_check_keys:
+        found = web_ui.ask(_CHECKS, key={"path": list(key.asset_key.path)}, check=key.name)["assetCheckExecutions"]
+        judged[key] = sorted(
+            each["evaluation"]["partition"] if each["evaluation"] else each["status"]
+            for each in found
+            if each["runId"] == run
+        )
+    assert judged == dict.fromkeys(_GRAPH.asset_check_keys, DAYS)
+
+
+def test_the_asset_graph_names_every_asset(web_ui: WebUi, backfill: dict[str, Any], page: Page, pictures: Path) -> None:
+    page.set_viewport_size({"width": 2400, "height": 1200})  # names alone, large: the README's picture
+    show_graph(web_ui, page)
+    photograph_graph(page, pictures / "asset_graph.png")
+    page.set_viewport_size({"width": 3000, "height": 1500})  # everything of each asset, and no name cut short
+    show_graph(web_ui, page)
+    for name in ASSETS:
+        expect(page.locator("foreignObject").get_by_text(name, exact=True).first).to_be_visible()
+    photograph_graph(page, pictures / "asset_graph_whole.png")
+
+
+def show_graph(ui: WebUi, page: Page) -> None:
+    """Open the graph of all assets with all groups open and the side bars away."""
+    page.goto(ui.url("/asset-groups?expanded=" + ",".join(f"global@global:{group}" for group in GROUPS)))
+    navigation = page.get_by_text("Hide navigation")
+    expect(page.get_by_role("button", name="Materialize all")).to_be_visible()
+    if navigation.is_visible():  # both are remembered from page to page
+        navigation.click()
+        page.locator("button:has([aria-label=panel_show_right])").last.click()
+    expect(page.locator("foreignObject").first).to_be_visible()
+
+
+def photograph_graph(page: Page, picture: Path) -> None:
+    """Take the graph alone."""
+    page.wait_for_timeout(3000)  # it glides into place
+    boxes = [box for node in page.locator("foreignObject").all() if (box := node.bounding_box())]
+    left, top = min(box["x"] for box in boxes), min(box["y"] for box in boxes)
+    right = max(box["x"] + box["width"] for box in boxes)
+    bottom = max(box["y"] + box["height"] for box in boxes)
+    page.screenshot(path=picture, clip={"x": left, "y": top, "width": right - left, "height": bottom - top})
+
+
+def test_a_failed_check_says_what_is_wrong_and_shows_the_rows(
+    web_ui: WebUi, backfill: dict[str, Any], page: Page, pictures: Path
+) -> None:
+    feed = FEEDS["events"]
+    key = {"path": [feed.quarantine]}
+    found = web_ui.ask(_CHECKS, key=key, check="row_rules")["assetCheckExecutions"]
+    latest = found[0]["evaluation"]
+    assert not latest["success"]
+    assert latest["partition"] == DAYS[-1]
+    quarantine = pl.scan_delta(str(web_ui.folder / "data" / "lake" / feed.quarantine))
+    of_day = quarantine.filter(pl.col("ingest_date").cast(pl.String) == DAYS[-1]).collect()
+    page.goto(web_ui.url(f"/assets/{feed.quarantine}?view=checks"))
+    page.get_by_text("row_rules", exact=True).first.click()
+    expect(page.get_by_text(latest["description"])).to_be_visible()
+    assert latest["description"].startswith(f"{of_day.height:,} of 2,000 rows rejected, most for orphan_customer_id (")
+    # The reasons with their counts, and rejected rows as they came.
+    expect(page.get_by_role("cell", name="orphan_customer_id", exact=True).first).to_be_visible()
+    first = of_day.sort("source_file", "source_row").row(0, named=True)
+    line = page.get_by_role("row").filter(has_text=first["event_id"]).first
+    expect(line).to_contain_text(first["reject_reason"])
+    page.screenshot(path=pictures / "failed_check.png")
+
+
+def test_a_raw_asset_shows_its_days_and_their_row_counts(
+    web_ui: WebUi, backfill: dict[str, Any], page: Page, pictures: Path
+) -> None:
+    page.goto(web_ui.url("/assets/raw_events?view=partitions"))
+    expect(page.get_by_text(f"Materialized ({len(DAYS)})")).to_be_visible()
+    expect(page.get_by_text("Failed (0)")).to_be_visible()
+    page.goto(web_ui.url("/assets/raw_events?view=events"))
+    for day in DAYS:
+        expect(page.get_by_text(day, exact=True).first).to_be_visible()
+    count = page.get_by_role("row").filter(has_text="dagster/partition_row_count")
+    expect(count).to_contain_text("2000")
+    page.screenshot(path=pictures / "raw_events.png")

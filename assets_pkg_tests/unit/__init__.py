@@ -1,0 +1,1 @@
+"""One module or one section of the contract a file; small cases in tables."""
