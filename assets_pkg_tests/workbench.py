@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from assets_pkg.contracts.feeds import CUSTOMERS, EVENTS, FEEDS, ORDERS, Feed
-from assets_pkg.contracts.files import FAILED, FileRecord
+from assets_pkg.contracts.files import FAILED, SKIPPED, FileRecord
 from assets_pkg.contracts.tables import TABLES
 from assets_pkg.policy import load_policy
 from assets_pkg.settings import Settings
@@ -26,7 +26,6 @@ from assets_pkg_tests.reference.summary import Metric
 ROOT: Final = Path(__file__).resolve().parents[1]
 SAMPLES: Final = ROOT / ".." / "shared" / "samples"
 DAY: Final = date(2025, 12, 10)
-SKIPPED: Final = "SKIPPED"
 
 Row = dict[str, Any]
 Alert = tuple[str, str, str]  # rule, severity, dataset
@@ -108,14 +107,20 @@ class DayRun:
 class Workbench:
     """A pipeline under `folder`; `overlay` is laid over the default policy."""
 
-    def __init__(self, folder: Path, overlay: dict[str, Any] | None = None, run: str = "a-run") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        overlay: dict[str, Any] | None = None,
+        run: str = "a-run",
+        ledger_url: str | None = None,
+    ) -> None:
         self.folder = folder
-        self.settings = Settings(data_dir=folder / "data", reports_dir=folder / "reports")
+        self.settings = Settings(data_dir=folder / "data", reports_dir=folder / "reports", ledger_url=ledger_url)
         self.work = Workplace(self.settings, load_policy(overlay=overlay), run)
 
     def under(self, overlay: dict[str, Any]) -> "Workbench":
         """The same data under another policy."""
-        return Workbench(self.folder, overlay)
+        return Workbench(self.folder, overlay, ledger_url=self.settings.ledger_url)
 
     # -- raw files --------------------------------------------------------------------------------------
 

@@ -1,16 +1,25 @@
 """What is told about one raw file: the row of the ledger that reports and alerts read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+PENDING: Final = "PENDING"
 PROCESSING: Final = "PROCESSING"
 SUCCESS: Final = "SUCCESS"
 FAILED: Final = "FAILED"
+SKIPPED: Final = "SKIPPED"
+STATUSES: Final = (PENDING, PROCESSING, SUCCESS, FAILED, SKIPPED)
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What became of one file. `absent_columns`: feed columns it lacks; `unknown_columns`: names no feed column has."""
+    """What became of one file.
+
+    `content_sha256` is empty for a file whose bytes could not be read. `duplicate_of`: the file that holds the same
+    content. `absent_columns`: feed columns it lacks; `unknown_columns`: names no feed column has. `read_policy`:
+    digest of the policy it was read under. `stamp`: how its folder entry looked when it was hashed. `attempts`: how
+    often it was taken for reading, which also tells whether anybody took it since this record was read.
+    """
 
     path: str
     content_sha256: str
@@ -21,3 +30,11 @@ class FileRecord:
     absent_columns: tuple[str, ...] = ()
     unknown_columns: tuple[str, ...] = ()
     read_policy: str = ""
+    duplicate_of: str | None = None
+    stamp: str = ""
+    attempts: int = field(default=0, compare=False)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether the raw table holds this content's rows. A PENDING file has, unless it names another that does."""
+        return self.status == SUCCESS or (self.status == PENDING and self.duplicate_of is None)

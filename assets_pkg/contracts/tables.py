@@ -108,8 +108,8 @@ def _feed_tables(feed: Feed) -> list[Table]:
             INGEST_DATE,
             f"how many {feed.name} rows of the day went where and why: what reports and metrics count from",
             {
-                "kind": Column(TEXT, "rows, reason, warning or null"),
-                "name": Column(TEXT, "which rows, reason, warning or column"),
+                "kind": Column(TEXT, "rows, reason, warning, null, or file_…: rows of one raw file"),
+                "name": Column(TEXT, "which rows, reason, warning, column or file"),
                 "rows": Column(COUNT, "how many rows"),
             },
         ),

@@ -1,12 +1,13 @@
 """The asset graph: what each table is made from, and the step that makes it, a day or a range of days at a time."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import dagster as dg
 
 from assets_pkg.contracts.feeds import CUSTOMERS, FEEDS, Feed
+from assets_pkg.contracts.files import FAILED
 from assets_pkg.contracts.rules import duplicate_of
 from assets_pkg.contracts.tables import ALERTS, CUSTOMERS_KNOWN, DAILY_METRICS, TABLES
 from assets_pkg.orchestration.metadata import ROW_COUNT, add, asset_spec_metadata, frame, records
@@ -15,6 +16,7 @@ from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of
 from assets_pkg.policy import Policy
 from assets_pkg.steps.checks import preview
 from assets_pkg.steps.clean import clean
+from assets_pkg.steps.files import file_lives
 from assets_pkg.steps.known import know_customers
 from assets_pkg.steps.raw import land_raw
 from assets_pkg.steps.reports import measure, raise_alerts, report_folder, write_report
@@ -25,6 +27,8 @@ from assets_pkg.transforms.split import CLEAN, FULL_ROW, QUARANTINE, REASON, TOT
 _CODE = "1"  # raise it when a step's code changes what it writes
 _TOP_REASONS = 5
 VALIDATION_REPORT = "validation_report"
+_LEDGER_COLUMNS = ["path", "status", "records", "bytes", "attempts", "duplicate_of", "error", "content_sha256"]
+_FILE_COLUMNS = ["path", "status", "records", "clean", "quarantine", "id_duplicates", "full_row_duplicates", "note"]
 
 
 @dataclass(frozen=True)
@@ -69,26 +73,29 @@ def _raw(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
         work = workplace_of(context)
         for day in days_of(context):
             landed = land_raw(work, feed, day)
-            files = [
-                {
-                    "path": file.path,
-                    "status": file.status,
-                    "records": file.records,
-                    "bytes": file.bytes,
-                    "error": file.error,
-                }
-                for file in landed.files
-            ]
             facts: dict[str, Any] = {
                 ROW_COUNT: landed.rows,
                 "files": len(landed.files),
                 "files read": len(landed.read),
                 "files unchanged": len(landed.carried),
+                "files skipped (content held by another)": len(landed.skipped),
+                "files failed": sum(file.status == FAILED for file in landed.files),
                 "bytes": sum(file.bytes for file in landed.files),
-                "file list": records(files, ["path", "status", "records", "bytes", "error"]),
+                "ledger": records([asdict(file) for file in landed.files], _LEDGER_COLUMNS),
             }
             if landed.vanished:
                 facts["vanished files (rows kept)"] = records([{"path": path} for path in landed.vanished], ["path"])
+            if landed.forgotten:
+                facts["forgotten files (rows removed on request)"] = records(
+                    [{"path": path} for path in landed.forgotten], ["path"]
+                )
+            if landed.again:
+                days = ", ".join(map(str, landed.again))
+                facts["days to be processed again"] = days
+                context.log.warning(
+                    f"{feed.raw} {day}: files of {days} hold content that came or went here; those days are PENDING in "
+                    "the ledger and will be processed again"
+                )
             if strays := unrecognised_files(work.raw_root, day):
                 facts["files no feed reads"] = records([{"path": path} for path in strays], ["path"])
                 context.log.warning(f"{day}: no feed reads {', '.join(strays)}; check their names")
@@ -113,6 +120,7 @@ def _clean(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
         work = workplace_of(context)
         for day in days_of(context):
             profile = clean(work, feed, day).profile
+            files = [asdict(each) for each in file_lives(work, feed, day)]
             total, rejected = profile.rows(TOTAL), profile.rows(QUARANTINE)
             copies, same_id = profile.rows(FULL_ROW), profile.reason(duplicate_of(feed))
             warnings = [{"warning": name, "rows": rows} for name, rows in profile.of_kind(WARNING).items()]
@@ -127,6 +135,7 @@ def _clean(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
                     "duplicate rate": _rate(copies + same_id, total),
                     "full-row duplicates": copies,
                     "warnings": records(warnings, ["warning", "rows"]),
+                    "rows by file": records(files, _FILE_COLUMNS),
                 },
             )
             add(

@@ -1,6 +1,7 @@
 """The days things are partitioned by, and what a run's days are."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -37,6 +38,31 @@ def days_of_run(tags: dict[str, str]) -> list[date]:
         return []
     start, end = date.fromisoformat(first), date.fromisoformat(last)
     return [start + timedelta(days=count) for count in range((end - start).days + 1)]
+
+
+@dataclass(frozen=True)
+class RunOfDays:
+    """One run over a day (by its partition key) or over a range of days (by tags)."""
+
+    name: str
+    key: str | None
+    tags: dict[str, str]
+
+
+def runs_of(days: Iterable[date]) -> list[RunOfDays]:
+    """The runs that process `days`: neighbours together, up to DAYS_PER_RUN, in order."""
+    parts: list[list[date]] = []
+    for day in sorted(set(days)):
+        if parts and day - parts[-1][-1] == timedelta(days=1) and len(parts[-1]) < DAYS_PER_RUN:
+            parts[-1].append(day)
+        else:
+            parts.append([day])
+    return [
+        RunOfDays(str(part[0]), str(part[0]), {})
+        if len(part) == 1
+        else RunOfDays(f"{part[0]} to {part[-1]}", None, range_tags(part[0], part[-1]))
+        for part in parts
+    ]
 
 
 def range_tags(start: date, end: date) -> dict[str, str]:

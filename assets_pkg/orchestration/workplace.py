@@ -10,9 +10,10 @@ from assets_pkg.orchestration.partitions import days_of_run
 from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
 from assets_pkg.steps.workplace import Workplace
-from assets_pkg.storage.locks import days_locked
+from assets_pkg.storage.locks import day_locks, days_locked
 
 WORKPLACE: Final = "workplace"
+VERIFY: Final = "pipeline/verify"  # a run with this tag set to true hashes every raw file, touched or not
 
 
 def workplace_resource(settings: Settings, policy: Policy) -> dg.ResourceDefinition:
@@ -21,20 +22,17 @@ def workplace_resource(settings: Settings, policy: Policy) -> dg.ResourceDefinit
     def open_workplace(context: dg.InitResourceContext) -> Iterator[Workplace]:
         run = context.run
         log = context.log
-        work = Workplace(settings, policy, run.run_id if run else "")
+        verify = run is not None and run.tags.get(VERIFY) == "true"
+        work = Workplace(settings, policy, run.run_id if run else "", verify=verify)
 
         def say(message: str) -> None:
             if log:
                 log.warning(message)
             sys.stderr.write(message + "\n")  # the command line silences the log, and nobody should wait in the dark
 
-        with days_locked(
-            settings.lock_dir,
-            days_of_run(dict(run.tags)) if run else [],
-            work.run,
-            wait_seconds=settings.lock_wait_seconds,
-            say=say,
-        ):
+        days = days_of_run(dict(run.tags)) if run else []
+        locks = day_locks(settings.ledger, settings.lock_dir, work.run)
+        with days_locked(locks, days, wait_seconds=settings.lock_wait_seconds, say=say):
             yield work
 
     return dg.ResourceDefinition(open_workplace, description="Raw files, lake, ledger, reports and policy")

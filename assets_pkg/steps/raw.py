@@ -1,126 +1,281 @@
-"""Raw files of a day into the feed's raw table: what is new is read, what is unchanged is carried over."""
+"""Raw files of a day into the feed's raw table, each content exactly once (contract §6).
 
+What is new is read, what is unchanged is carried over unread, what another file holds already is skipped. The
+ledger is told before the table is touched and after it was committed, so a crash between leaves PROCESSING.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
 import polars as pl
 
 from assets_pkg.contracts.feeds import SOURCE_FILE, Feed
-from assets_pkg.contracts.files import FAILED, PROCESSING, SUCCESS, FileRecord
+from assets_pkg.contracts.files import FAILED, PROCESSING, SKIPPED, SUCCESS, FileRecord
 from assets_pkg.policy import Policy
 from assets_pkg.steps.workplace import Workplace
-from assets_pkg.storage.csv_records import UnreadableFileError
-from assets_pkg.storage.lake import Lake, PartitionWriter
-from assets_pkg.storage.raw_files import RawFile, find_files, open_raw_file
+from assets_pkg.storage.lake import DataFile, PartitionWriter
+from assets_pkg.storage.raw_files import Fingerprint, RawFile, find_files, open_raw_file
+from assets_pkg.storage.records import HeaderGrewError, UnreadableFileError
+
+_SHA256 = "content_sha256"
 
 
 @dataclass(frozen=True)
 class RawDay:
-    """What a raw step did. `carried`: files whose rows were kept unread; `vanished`: those no longer in the folder."""
+    """What a raw step did.
+
+    Paths of files `read`, `carried` over unread, `skipped` as others hold their content, `vanished` from the folder
+    with their rows kept, and `forgotten` on request. `again`: other days that must be processed again, because of
+    what this day brought or gave up.
+    """
 
     rows: int
     files: tuple[FileRecord, ...]
-    read: tuple[str, ...]
-    carried: tuple[str, ...]
-    vanished: tuple[str, ...]
+    read: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    vanished: tuple[str, ...] = ()
+    forgotten: tuple[str, ...] = ()
+    again: tuple[date, ...] = ()
+
+
+class Holders:
+    """Which file holds which content: of files with the same bytes, the one with the smallest path."""
+
+    def __init__(self, elsewhere: Mapping[str, Iterable[str]]) -> None:
+        self._paths = {digest: set(paths) for digest, paths in elsewhere.items()}
+
+    def before(self, record: FileRecord) -> str | None:
+        """The file with a smaller path that holds the record's content."""
+        earlier = (path for path in self._paths.get(record.content_sha256, ()) if path < record.path)
+        return min(earlier, default=None)
+
+    def add(self, record: FileRecord) -> None:
+        """The record's file holds its content. Bytes that could not be read (an empty hash) are no content."""
+        if record.content_sha256:
+            self._paths.setdefault(record.content_sha256, set()).add(record.path)
 
 
 def land_raw(work: Workplace, feed: Feed, day: date) -> RawDay:
     """Replace the feed's raw partition of `day` by the records of all its files.
 
-    A file that cannot be read is FAILED in the ledger and gives no row; the others are processed. Rows of a file
-    that vanished from the folder are kept: removing data is never a side effect.
+    A file that cannot be read is FAILED in the ledger and gives no row; the others are processed. A file whose
+    content a file with a smaller path holds is SKIPPED and gives no row. Rows of a file that vanished from the
+    folder are kept: removing data is never a side effect.
     """
-    now = {file.path: file for file in find_files(work.raw_root, feed, day)}
-    before = {record.path: record for record in work.ledger.records(feed.name, day)}
-    how = work.policy.reading_fingerprint(feed.name)
-    landed = work.lake.version(feed.raw, day) is not None
-    known = {path: record for path, record in before.items() if landed and record.read_policy == how}
-    carried, fresh = _compared(now, known, how)
-    gone = {path: record for path, record in before.items() if path not in now and landed}
-    vanished = {path: record for path, record in gone.items() if record.status == SUCCESS}
-    kept = carried | vanished
-    if landed and not fresh and set(before) == set(kept):
-        return RawDay(work.lake.rows(feed.raw, day), _by_path(kept), (), tuple(carried), tuple(vanished))
+    return _RawStep(work, feed, day).run()
 
-    work.ledger.start(feed.name, day, fresh.values(), work.run)
-    earlier = _rows_by_file(work.lake, feed, day) if landed else {}
-    for path, record in gone.items():
-        if record.status == PROCESSING and path in earlier:
-            # It was being read when a run died, and then it vanished: its rows stay, whichever they are. Should it
-            # come back, it is read anew.
-            fresh[path] = replace(record, status=SUCCESS, records=_count(earlier[path], path), read_policy="")
-            kept[path] = vanished[path] = fresh[path]
-    outcomes = dict(kept)
-    with work.lake.replace(feed.raw, day, work.run) as writer:
-        for path in sorted(kept | fresh):
-            if path in kept:
-                for location in earlier.get(path, ()):
-                    writer.write(pl.read_parquet(location).filter(pl.col(SOURCE_FILE) == path))
-                writer.flush()
-            elif fresh[path].status == FAILED:
-                outcomes[path] = fresh[path]
+
+class _RawStep:
+    """One feed and day."""
+
+    def __init__(self, work: Workplace, feed: Feed, day: date) -> None:
+        self.work, self.feed, self.day = work, feed, day
+        self.how = work.policy.reading_fingerprint(feed.name)
+        self.landed = work.lake.version(feed.raw, day) is not None
+        self.now = {file.path: file for file in find_files(work.raw_root, feed, day)}
+        self.before = {record.path: record for record in work.ledger.records(feed.name, day)}
+        requested = work.ledger.forgotten(feed.name, day)
+        self.forgotten = requested - set(self.now)
+        if requested & set(self.now):
+            work.ledger.keep(feed.name, day, requested & set(self.now))
+        self._earlier: dict[str, list[DataFile]] | None = None
+
+    def run(self) -> RawDay:
+        """Do it."""
+        ledger, name = self.work.ledger, self.feed.name
+        kept, fresh = self._files()
+        files = kept | fresh
+        elsewhere = ledger.holders(name, self.day, {record.content_sha256 for record in files.values()} - {""})
+        touched = self._touched(kept, fresh, elsewhere)
+        gone = set(self.before) - set(files)
+        if self.landed and not touched and not gone:
+            return self._result(files, self.work.lake.rows(self.feed.raw, self.day), read=())
+        ledger.start(name, self.day, [files[path] for path in touched], self.work.run)
+        outcomes: dict[str, FileRecord] = {}
+        read = []
+        holders = Holders(elsewhere)
+        with self.work.lake.replace(self.feed.raw, self.day, self.work.run) as writer:
+            for path in sorted(files):
+                record = files[path]
+                first = holders.before(record)
+                if first is not None:
+                    record = replace(_unread(record), status=SKIPPED, duplicate_of=first, read_policy=self.how)
+                elif path in kept:
+                    self._carry_over(record, writer)
+                    record = replace(record, status=SUCCESS)
+                elif record.status != FAILED:
+                    record = self._read(self.now[path], record, writer)
+                    read.append(path)
+                if record.status == SUCCESS:
+                    holders.add(record)
+                outcomes[path] = record
+        again = ledger.finish(name, self.day, [outcomes[path] for path in touched], self.work.run, gone)
+        return replace(self._result(outcomes, writer.rows, read), again=tuple(again))
+
+    # -- which files there are ----------------------------------------------------------------------------
+
+    def _files(self) -> tuple[dict[str, FileRecord], dict[str, FileRecord]]:
+        """Files whose rows the table holds, unchanged; and all others.
+
+        Those are SKIPPED if they were, FAILED if they cannot even be opened, else to be read.
+        """
+        kept, fresh, stamps = {}, {}, {}
+        for path, file in self.now.items():
+            known = self.before.get(path)
+            attempts = known.attempts if known else 0
+            try:
+                holds = self._fingerprint(file, known)
+            except UnreadableFileError as error:
+                fresh[path] = FileRecord(path, "", 0, FAILED, error=str(error), read_policy=self.how, attempts=attempts)
+                continue
+            same = known is not None and known.content_sha256 == holds.sha256
+            if known and same and known.has_rows and self.landed and known.read_policy == self.how:
+                kept[path] = known
+            elif known and same and known.status == SKIPPED:
+                fresh[path] = replace(known, read_policy=self.how)
             else:
-                outcomes[path] = _read(now[path], fresh[path], writer, work.policy)
-    work.ledger.finish(feed.name, day, [outcomes[path] for path in fresh], work.run)
-    work.ledger.forget(feed.name, day, set(before) - set(outcomes))
-    return RawDay(
-        writer.rows, _by_path(outcomes), tuple(path for path in fresh if path in now), tuple(carried), tuple(vanished)
-    )
+                fresh[path] = FileRecord(
+                    path, holds.sha256, holds.bytes, read_policy=self.how, stamp=holds.stamp, attempts=attempts
+                )
+                continue
+            if holds.stamp != known.stamp:
+                stamps[path] = holds.stamp
+        if stamps:
+            self.work.ledger.stamp(self.feed.name, self.day, stamps)
+        kept |= self._vanished()
+        return kept, fresh
 
+    def _fingerprint(self, file: RawFile, known: FileRecord | None) -> Fingerprint:
+        if known and known.stamp and not self.work.verify and file.stamp() == known.stamp:
+            return Fingerprint(known.content_sha256, known.bytes, known.stamp)
+        return file.fingerprint()
 
-def _compared(
-    now: dict[str, RawFile], known: dict[str, FileRecord], how: str
-) -> tuple[dict[str, FileRecord], dict[str, FileRecord]]:
-    """Files whose rows we have, and files to read; one that cannot even be opened is among the latter, as FAILED."""
-    carried, fresh = {}, {}
-    for path, file in now.items():
+    def _vanished(self) -> dict[str, FileRecord]:
+        """Files that are no longer in the folder but have rows in the table."""
+        if not self.landed:
+            return {}
+        missing = {path: record for path, record in self.before.items() if path not in self.now}
+        found = {path: record for path, record in missing.items() if record.has_rows}
+        doubtful = {path for path, record in missing.items() if record.status == PROCESSING}
+        if doubtful or not self.before:
+            # The file was being read when a run died, or the ledger was lost: the rows that are there stay, and
+            # their data files know of which content they are.
+            for path in self.earlier.keys() - set(self.now):
+                if path in doubtful or path not in self.before:
+                    attempts = self.before[path].attempts if path in self.before else 0
+                    digest = self.earlier[path][0].facts().get(_SHA256, "")
+                    rows = int(self._rows(path).select(pl.len()).collect().item())
+                    found[path] = FileRecord(path, digest, 0, PROCESSING, records=rows, attempts=attempts)
+        return {path: record for path, record in found.items() if path not in self.forgotten}
+
+    def _touched(
+        self, kept: Mapping[str, FileRecord], fresh: Mapping[str, FileRecord], elsewhere: Mapping[str, list[str]]
+    ) -> list[str]:
+        """The files whose entry may change: all but those that stay as they are even if every file can be read."""
+        holders, reading, touched = Holders(elsewhere), set(), []
+        for path, record in sorted({**kept, **fresh}.items()):
+            first = holders.before(record)
+            if first is None:
+                holders.add(record)
+            stays_read = path in kept and record.status == SUCCESS and first is None
+            stays_skipped = record.status == SKIPPED and first == record.duplicate_of and first not in reading
+            if not (stays_read or stays_skipped):
+                touched.append(path)
+                reading.add(path)
+        return touched
+
+    # -- rows ---------------------------------------------------------------------------------------------
+
+    @property
+    def earlier(self) -> dict[str, list[DataFile]]:
+        """The data files of the partition, as it was, by the raw file whose rows they hold."""
+        if self._earlier is None:
+            self._earlier = {}
+            for data_file in self.work.lake.files(self.feed.raw, self.day) if self.landed else ():
+                for path in _raw_files_of(data_file):
+                    self._earlier.setdefault(path, []).append(data_file)
+        return self._earlier
+
+    def _rows(self, path: str) -> pl.LazyFrame:
+        of_file = [pl.scan_parquet(each.location) for each in self.earlier.get(path, ())]
+        return pl.concat(of_file).filter(pl.col(SOURCE_FILE) == path)
+
+    def _carry_over(self, record: FileRecord, writer: PartitionWriter) -> None:
+        writer.describe(_facts(record))
+        for data_file in self.earlier.get(record.path, ()):
+            writer.write(pl.read_parquet(data_file.location).filter(pl.col(SOURCE_FILE) == record.path))
+        writer.flush()
+
+    def _read(self, file: RawFile, record: FileRecord, writer: PartitionWriter) -> FileRecord:
+        start = writer.mark()
         try:
-            digest, size = file.fingerprint()
-        except UnreadableFileError as error:
-            fresh[path] = FileRecord(path, "", 0, FAILED, error=str(error), read_policy=how)
-            continue
-        record = known.get(path)
-        if record and (record.status, record.content_sha256) == (SUCCESS, digest):
-            carried[path] = record
-        else:
-            fresh[path] = FileRecord(path, digest, size, read_policy=how)
-    return carried, fresh
-
-
-def _by_path(records: dict[str, FileRecord]) -> tuple[FileRecord, ...]:
-    return tuple(records[path] for path in sorted(records))
-
-
-def _count(locations: list[str], path: str) -> int:
-    rows = pl.scan_parquet(locations).filter(pl.col(SOURCE_FILE) == path)
-    return int(rows.select(pl.len()).collect().item())
-
-
-def _read(file: RawFile, record: FileRecord, writer: PartitionWriter, policy: Policy) -> FileRecord:
-    start = writer.mark()
-    try:
-        with open_raw_file(file, policy) as records:
-            for rows in records:
-                writer.write(rows)
-            writer.flush()
-            return replace(
-                record,
-                status=SUCCESS,
-                records=records.rows,
-                absent_columns=records.columns.absent,
-                unknown_columns=tuple(records.columns.unknown),
+            outcome = _read_into(writer, file, record, self.work.policy)
+            if file.still_holds(Fingerprint(record.content_sha256, record.bytes, record.stamp)):
+                return outcome
+            problem = (
+                "changed while it was read: is it still being written? Nothing of it was taken; the next run of its "
+                "day reads it"
             )
-    except UnreadableFileError as error:
+        except UnreadableFileError as error:
+            problem = str(error)
         writer.back_to(start)
-        return replace(record, status=FAILED, error=str(error))
+        return replace(_unread(record), status=FAILED, error=problem)
+
+    def _result(self, files: Mapping[str, FileRecord], rows: int, read: Iterable[str]) -> RawDay:
+        def of(status: str) -> tuple[str, ...]:
+            return tuple(path for path in sorted(files) if files[path].status == status)
+
+        have_rows = of(SUCCESS)
+        return RawDay(
+            rows,
+            tuple(files[path] for path in sorted(files)),
+            read=tuple(read),
+            carried=tuple(path for path in have_rows if path in self.now and path not in set(read)),
+            skipped=of(SKIPPED),
+            vanished=tuple(path for path in have_rows if path not in self.now),
+            forgotten=tuple(sorted(self.forgotten & set(self.before))),
+        )
 
 
-def _rows_by_file(lake: Lake, feed: Feed, day: date) -> dict[str, list[str]]:
-    """Which data files of the partition hold rows of which raw file."""
-    found: dict[str, list[str]] = {}
-    for data_file in lake.files(feed.raw, day):
-        names = pl.scan_parquet(data_file.location).select(pl.col(SOURCE_FILE).unique()).collect().to_series()
-        for name in names:
-            found.setdefault(name, []).append(data_file.location)
-    return found
+def _raw_files_of(data_file: DataFile) -> list[str]:
+    """Whose rows are in a data file. One that we wrote says so; one that others compacted must be looked into."""
+    if not data_file.rows:
+        return []
+    said = data_file.facts().get(SOURCE_FILE)
+    if said is not None:
+        return [said]
+    return pl.scan_parquet(data_file.location).select(pl.col(SOURCE_FILE).unique()).collect().to_series().to_list()
+
+
+def _facts(record: FileRecord) -> dict[str, str]:
+    """What a data file says of its rows, so that the table alone tells whose content it holds."""
+    return {SOURCE_FILE: record.path, _SHA256: record.content_sha256}
+
+
+def _unread(record: FileRecord) -> FileRecord:
+    """The record without what reading its file has told."""
+    return replace(record, records=0, error=None, absent_columns=(), unknown_columns=(), duplicate_of=None)
+
+
+def _read_into(writer: PartitionWriter, file: RawFile, record: FileRecord, policy: Policy) -> FileRecord:
+    """Write the file's records. Raises UnreadableFileError."""
+    writer.describe(_facts(record))
+    start = writer.mark()
+    for whole_header in (False, True):
+        try:
+            with open_raw_file(file, policy, whole_header=whole_header) as records:
+                for rows in records:
+                    writer.write(rows)
+                writer.flush()
+                return replace(
+                    _unread(record),
+                    status=SUCCESS,
+                    records=records.rows,
+                    absent_columns=records.columns.absent,
+                    unknown_columns=records.columns.unknown_names(),
+                )
+        except HeaderGrewError:  # a key further down changes what the columns mean: look at all of them first
+            writer.back_to(start)
+    raise AssertionError("a header that is whole cannot grow")

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from assets_pkg.contracts.feeds import FEEDS
-from assets_pkg.contracts.files import FileRecord
 from assets_pkg.contracts.tables import ALERTS, DAILY_METRICS
+from assets_pkg.steps.files import records_of
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.alerts import Judgement, alerts_file, alerts_frame, fired_alerts, judge
 from assets_pkg.transforms.metrics import Profile, daily_metrics
@@ -21,11 +21,6 @@ def profiles(work: Workplace, day: date) -> dict[str, Profile]:
     return {name: Profile(work.lake.scan(feed.profile, [day]).collect()) for name, feed in FEEDS.items()}
 
 
-def file_records(work: Workplace, day: date) -> dict[str, list[FileRecord]]:
-    """Every feed's files of the day, as the ledger has them."""
-    return {name: work.ledger.records(name, day) for name in FEEDS}
-
-
 def report_folder(work: Workplace, day: date) -> Path:
     """Where the day's reports lie."""
     return work.reports / f"ingest_date={day.isoformat()}"
@@ -33,7 +28,7 @@ def report_folder(work: Workplace, day: date) -> Path:
 
 def write_report(work: Workplace, day: date) -> dict[str, Any]:
     """Write validation_report.json of `day`; gives its content."""
-    report = validation_report(day, profiles(work, day), file_records(work, day))
+    report = validation_report(day, profiles(work, day), records_of(work, day))
     write_whole(report_folder(work, day) / "validation_report.json", as_json(report))
     return report
 
@@ -51,7 +46,7 @@ def judge_day(work: Workplace, day: date) -> list[Judgement]:
     """Every alert rule's verdict on `day`, from the metrics of the day and those before it."""
     before = [day - timedelta(days=back) for back in range(work.policy.alerts.history_days, 0, -1)]
     metrics, history = (work.lake.scan(DAILY_METRICS.name, days).collect() for days in ([day], before))
-    return judge(metrics, history, file_records(work, day), work.policy)
+    return judge(metrics, history, records_of(work, day), work.policy)
 
 
 def raise_alerts(work: Workplace, day: date) -> list[dict[str, Any]]:

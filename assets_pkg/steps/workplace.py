@@ -12,11 +12,15 @@ from assets_pkg.storage.ledger import Ledger
 
 @dataclass(frozen=True)
 class Workplace:
-    """The places and the policy of one pipeline. `run` names who works, for the ledger and the tables' logs."""
+    """The places and the policy of one pipeline. `run` names who works, for the ledger and the tables' logs.
+
+    `verify`: hash every raw file, also those whose folder entry says that nobody touched them.
+    """
 
     settings: Settings
     policy: Policy
     run: str = ""
+    verify: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings, run: str = "") -> "Workplace":
@@ -36,7 +40,7 @@ class Workplace:
     @cached_property
     def ledger(self) -> Ledger:
         """The file ledger; opened on first use. Raises LedgerError."""
-        return Ledger(self.settings.ledger)
+        return Ledger(self.settings.ledger, self.settings.ledger_wait_seconds)
 
     @property
     def reports(self) -> Path:

@@ -11,33 +11,18 @@ import csv
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, Final
 
 import polars as pl
 
-BOM: Final = b"\xef\xbb\xbf"
-_BLOCK: Final = 4 * 2**20  # 1 MiB is as fast and 16 MiB slower: the kernel maps large pieces anew each time
+from assets_pkg.storage.lines import BLOCK, BOM, LINE_END, LineBlocks, normal_line_ends
+from assets_pkg.storage.records import Block, Columns
+
 _SEPARATORS: Final = b',\n\r"'
 _ALL_BUT_SEPARATORS: Final = bytes(set(range(256)) - set(_SEPARATORS))
-_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 csv.field_size_limit(sys.maxsize)  # the contract bounds lines, not fields
-
-
-class UnreadableFileError(ValueError):
-    """A file that cannot be opened or decoded at all; the message says what is wrong and what to do."""
-
-
-@dataclass
-class Block:
-    """Some records of a file: `columns` by header position as text, with `row` (1-based record number).
-
-    A record that could not be split is in `malformed` instead, as (row, source text).
-    """
-
-    columns: pl.DataFrame
-    malformed: list[tuple[int, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -62,91 +47,42 @@ class CsvRecords:
     which it opened a malformed row.
     """
 
-    def __init__(self, stream: IO[bytes], *, open_quote_lines: int, max_line_bytes: int, block: int = _BLOCK) -> None:
-        self._stream = stream
+    def __init__(self, stream: IO[bytes], *, open_quote_lines: int, max_line_bytes: int, block: int = BLOCK) -> None:
+        self._lines = LineBlocks(stream, kind="CSV", max_line_bytes=max_line_bytes, block=block)
         self._open_quote_lines = open_quote_lines
-        self._max_line = max_line_bytes
-        self._block = block
-        self._buffer = b""
-        self._at_end = False
         self.header = self._read_header()
         self._width = len(self.header or ())
+
+    def blocks(self, _columns: Columns) -> Iterator[Block]:
+        """All records, with all columns, whatever they feed."""
+        return iter(self)
 
     def __iter__(self) -> Iterator[Block]:
         row = 0
         while self.header is not None:
-            complete = self._complete_lines()
-            if not complete:
+            lines = self._lines.take()
+            if not lines:
                 return
-            block, used, row = self._split(complete, row)
-            if used < len(complete):
-                self._buffer = complete[used:] + self._buffer
+            block, used, row = self._split(lines, row)
+            if used < len(lines):
+                self._lines.give_back(lines[used:])
             if used == 0:
-                self._fill(len(self._buffer) + self._block)  # an open quote needs more lines to be judged
+                self._lines.read_more()  # an open quote needs more lines to be judged
             if block.columns.height or block.malformed:
                 yield block
-
-    # -- bytes to whole lines ---------------------------------------------------------------------------
-
-    def _fill(self, size: int) -> None:
-        """Read until the buffer holds `size` bytes or the stream ends."""
-        pieces, have = [self._buffer], len(self._buffer)
-        while have < size and not self._at_end:
-            piece = self._stream.read(min(self._block, size - have))
-            self._at_end = not piece
-            pieces.append(piece)
-            have += len(piece)
-        self._buffer = b"".join(pieces)
-
-    def _complete_lines(self) -> bytes:
-        """Take whole lines out of the buffer, at least one unless the stream has ended."""
-        self._fill(max(self._block, len(self._buffer)))
-        while True:
-            if self._at_end:
-                end = len(self._buffer)
-            else:
-                # A \r at the very end may be the first half of \r\n.
-                end = max(self._buffer.rfind(b"\n"), self._buffer.rfind(b"\r", 0, len(self._buffer) - 1)) + 1
-            if end or self._at_end:
-                complete, self._buffer = self._buffer[:end], self._buffer[end:]
-                self._check_line_lengths(complete)
-                return complete
-            if len(self._buffer) - self._buffer.endswith(b"\r") > self._max_line:
-                self._line_too_long()
-            self._fill(len(self._buffer) + self._block)
-
-    def _check_line_lengths(self, lines: bytes) -> None:
-        # A piece of max_line bytes that has a line end in it holds no line twice as long; so look only then.
-        if len(lines) <= self._max_line:
-            return
-        start = 0
-        for end in _LINE_END.finditer(lines):
-            if end.start() - start > self._max_line:
-                self._line_too_long()
-            start = end.end()
-        if len(lines) - start > self._max_line:
-            self._line_too_long()
-
-    def _line_too_long(self) -> None:
-        raise UnreadableFileError(
-            f"a line is longer than {self._max_line / 2**20:g} MiB. This is no CSV file, or its line ends were lost; "
-            "ask for it again, or raise reading.max_line_mib in the policy"
-        )
 
     # -- the header -------------------------------------------------------------------------------------
 
     def _read_header(self) -> list[str] | None:
-        self._fill(self._block)
-        self._buffer = self._buffer.removeprefix(BOM)
-        while lines := self._complete_lines():
+        while lines := self._lines.take():
             first = re.search(rb"[^\r\n]", lines)
             if first is None:
                 continue  # nothing but blank lines so far
             record, end = self._record_at(lines, first.start(), width=None)
-            self._buffer = lines[first.start() if record is None else end :] + self._buffer
+            self._lines.give_back(lines[first.start() if record is None else end :])
             if record is not None:
                 return record.fields if record.fields is not None else next(csv.reader([record.text]))
-            self._fill(len(self._buffer) + self._block)  # a quote is open: more lines are needed to judge it
+            self._lines.read_more()  # a quote is open: more lines are needed to judge it
         return None
 
     # -- lines to records -------------------------------------------------------------------------------
@@ -158,7 +94,7 @@ class CsvRecords:
         while (quote := lines.find(b'"', position)) >= 0:
             start = max(lines.rfind(b"\n", position, quote), lines.rfind(b"\r", position, quote), position - 1) + 1
             if start > position:
-                parts.append(_normal_line_ends(lines[position:start]))
+                parts.append(normal_line_ends(lines[position:start]))
             record, end = self._record_at(lines, start, self._width)
             if record is None:
                 position = start
@@ -167,7 +103,7 @@ class CsvRecords:
             position = end
         else:
             if position < len(lines):
-                rest = _normal_line_ends(lines[position:])
+                rest = normal_line_ends(lines[position:])
                 parts.append(rest if rest.endswith(b"\n") else rest + b"\n")
             position = len(lines)
         block, row = self._assemble(parts, row)
@@ -193,7 +129,7 @@ class CsvRecords:
                 if end >= len(lines) or len(taken) - opened >= self._open_quote_lines:
                     gave_up = True
                     return
-                found = _LINE_END.search(lines, end)
+                found = LINE_END.search(lines, end)
                 end = found.end() if found else len(lines)
                 ends.append(end)
                 taken.append(lines[ends[-2] if len(ends) > 1 else start : end].decode("utf-8", "replace"))
@@ -203,14 +139,9 @@ class CsvRecords:
         if not gave_up:
             fits = width is None or len(fields) == width
             return _Record(fields if fits else None, _without_line_end("".join(taken))), ends[-1]
-        if len(taken) - opened < self._open_quote_lines and not self._at_end_of_stream():
+        if len(taken) - opened < self._open_quote_lines and not self._lines.at_end():
             return None, start
         return _Record(None, _without_line_end("".join(taken[: opened + 1]))), ends[opened]
-
-    def _at_end_of_stream(self) -> bool:
-        if not self._buffer and not self._at_end:
-            self._fill(1)
-        return self._at_end and not self._buffer
 
     def _assemble(self, parts: list[bytes | _Record], row: int) -> tuple[Block, int]:
         """Parse plain lines and special records together, in order; gives the number of the last record too."""
@@ -283,13 +214,6 @@ def _numbered_malformed(parts: Sequence[bytes | _Record], row: int) -> list[tupl
             if part.fields is None:
                 malformed.append((row, part.text))
     return malformed
-
-
-def _normal_line_ends(lines: bytes) -> bytes:
-    """`lines` (without quotes) with line feeds as the only line end: no line end is part of a record there."""
-    if b"\r" in lines:
-        lines = lines.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return lines
 
 
 def _opens_another_field(continuation: str) -> bool:

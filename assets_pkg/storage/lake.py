@@ -13,7 +13,7 @@ import io
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -31,6 +31,7 @@ from assets_pkg.contracts.tables import TABLES, Table
 ROWS_PER_FILE: Final = 400_000
 _COMPRESSION_LEVEL: Final = 1  # zstd-1 makes the smallest files and is no slower than lz4 or snappy here
 _ATTEMPTS: Final = 5
+_ARROW_SCHEMA: Final = "ARROW:schema"  # polars' own entry among a data file's facts
 
 
 class LakeError(RuntimeError):
@@ -44,6 +45,10 @@ class DataFile:
     location: str
     rows: int
     digest: str
+
+    def facts(self) -> dict[str, str]:
+        """What its writer said of its rows with `describe`."""
+        return {name: text for name, text in pl.read_parquet_metadata(self.location).items() if name != _ARROW_SCHEMA}
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,12 @@ class PartitionWriter:
     _pending: list[pl.DataFrame] = field(default_factory=list)
     _pending_rows: int = 0
     _written: list[tuple[str, int, int, str]] = field(default_factory=list)  # name, bytes, rows, digest
+    _facts: Mapping[str, str] = field(default_factory=dict)
+
+    def describe(self, facts: Mapping[str, str]) -> None:
+        """Say something of the rows that follow; it is kept in their data files, which hold no other rows."""
+        self.flush()
+        self._facts = facts
 
     def write(self, frame: pl.DataFrame) -> None:
         """Add rows. The columns must be the table's, in its order; anything else is a fault of ours and raises."""
@@ -98,7 +109,11 @@ class PartitionWriter:
     def _write_file(self, frame: pl.DataFrame) -> None:
         buffer = io.BytesIO()
         frame.write_parquet(
-            buffer, compression="zstd", compression_level=_COMPRESSION_LEVEL, row_group_size=max(frame.height, 1)
+            buffer,
+            compression="zstd",
+            compression_level=_COMPRESSION_LEVEL,
+            row_group_size=max(frame.height, 1),
+            metadata=dict(self._facts),
         )
         content = buffer.getbuffer()
         digest = hashlib.blake2b(content, digest_size=10).hexdigest()

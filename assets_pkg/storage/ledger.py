@@ -1,22 +1,35 @@
-"""The ledger of raw files: what was found, read, refused (contract §6). SQLite by default, any SQLAlchemy URL.
+"""The ledger of raw files: what was found, read, skipped, refused (contract §6), in SQLite or PostgreSQL.
 
-A file is PROCESSING from before its rows are written until after they are committed, so a crash shows.
+A file is PROCESSING from before its rows are written until after they are committed, so a crash shows and is taken
+up by the next run of its day. Whose day must be processed again, because another file brought or gave up its
+content, is PENDING. Every change of status is one transaction, and writers take turns.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from filelock import FileLock
 from sqlalchemy import (
+    URL,
     BigInteger,
     Column,
     ColumnElement,
     Date,
     DateTime,
+    Engine,
     Integer,
     MetaData,
+    NullPool,
+    RowMapping,
     String,
     Table,
     Text,
@@ -29,14 +42,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.schema import CreateTable
 
-from assets_pkg.contracts.files import PROCESSING, SUCCESS, FileRecord
+from assets_pkg.contracts.feeds import CUSTOMERS
+from assets_pkg.contracts.files import PENDING, PROCESSING, SKIPPED, SUCCESS, FileRecord
 
-_META: Final = MetaData()
 FILE_LEDGER: Final = Table(
     "file_ledger",
-    _META,
+    MetaData(),
     Column("feed", String(32), primary_key=True),
     Column("ingest_date", Date, primary_key=True),
     Column("path", String(1024), primary_key=True),
@@ -53,96 +65,146 @@ FILE_LEDGER: Final = Table(
     Column("absent_columns", Text, nullable=False),
     Column("unknown_columns", Text, nullable=False),
     Column("read_policy", String(32), nullable=False),
+    Column("stamp", String(128), nullable=False),
+    Column("forget_requested_at", DateTime(timezone=True)),
 )
+_C: Final = FILE_LEDGER.c
+_VERSIONS: Final = "file_ledger_version"
+_MIGRATIONS: Final = Path(__file__).with_name("migrations")
+_BACKENDS: Final = ("sqlite", "postgresql")
+_WRITERS: Final = 7_301_001  # PostgreSQL advisory lock under which writers take turns
+_MIGRATORS: Final = 7_301_002
+_LOCK_NOT_AVAILABLE: Final = "55P03"  # PostgreSQL's error code
 
 
 class LedgerError(RuntimeError):
-    """The ledger cannot be reached; the message names its URL (without a password) and what to do."""
+    """The ledger cannot be used; the message names its URL (without a password) and what to do."""
 
 
 class Ledger:
-    """The table `file_ledger` in a database. The table is made on first use."""
+    """The table `file_ledger` in a database, which is made, or brought up to date, on opening.
 
-    def __init__(self, url: str) -> None:
-        shown = "(no valid URL)"
+    `wait_seconds`: how long to wait for another process that is writing. Raises LedgerError, from every method.
+    """
+
+    def __init__(self, url: str, wait_seconds: float = 30) -> None:
+        self._shown = "(no valid URL)"
+        self._wait = wait_seconds
         try:
             parsed = make_url(url)
-            shown = parsed.render_as_string(hide_password=True)
-            is_sqlite = parsed.get_backend_name() == "sqlite"
-            if is_sqlite and parsed.database:
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            self._engine = create_engine(parsed)
-            if is_sqlite:
-                event.listen(self._engine, "connect", _prepare_sqlite)
-            with self._engine.begin() as connection:
-                # Not create_all: it looks first, and of two processes that look at once one would fail.
-                connection.execute(CreateTable(FILE_LEDGER, if_not_exists=True))
-        except (SQLAlchemyError, OSError, ImportError) as error:
-            reason = error.orig if isinstance(error, DBAPIError) else error
-            raise LedgerError(
-                f"the file ledger at {shown} cannot be opened: {str(reason).strip()}. Check PIPELINE_LEDGER_URL, that "
-                "the database runs, and that its driver is installed"
-            ) from None
+            self._shown = parsed.render_as_string(hide_password=True)
+            self._engine = self._connected(parsed)
+            self._writing = self._engine.execution_options(writes=True)
+            self._migrate(parsed)
+        except (SQLAlchemyError, CommandError, OSError, ImportError, ValueError) as error:
+            raise LedgerError(self._explained(error, "cannot be opened")) from None
+
+    # -- reading ----------------------------------------------------------------------------------------
 
     def records(self, feed: str, day: date) -> list[FileRecord]:
         """The day's files, ordered by path."""
-        of_day = select(FILE_LEDGER).where(FILE_LEDGER.c.feed == feed, FILE_LEDGER.c.ingest_date == day)
-        with self._engine.connect() as connection:
-            rows = connection.execute(of_day.order_by(FILE_LEDGER.c.path)).mappings().all()
-        return [
-            FileRecord(
-                path=row["path"],
-                content_sha256=row["content_sha256"],
-                bytes=row["bytes"],
-                status=row["status"],
-                records=row["record_count"] or 0,
-                error=row["error_message"],
-                absent_columns=tuple(json.loads(row["absent_columns"])),
-                unknown_columns=tuple(json.loads(row["unknown_columns"])),
-                read_policy=row["read_policy"],
-            )
-            for row in rows
-        ]
+        return [_record(row) for row in self.entries(feed=feed, day=day)]
+
+    def entries(
+        self, feed: str | None = None, day: date | None = None, status: str | None = None, path: str | None = None
+    ) -> list[RowMapping]:
+        """Whole rows of the table, ordered by day, feed and path."""
+        wanted = {_C.feed: feed, _C.ingest_date: day, _C.status: status, _C.path: path}
+        chosen = select(FILE_LEDGER).where(*(column == value for column, value in wanted.items() if value is not None))
+        with self._reading() as connection:
+            rows = connection.execute(chosen).mappings().all()
+        # Sorted here: a database sorts text by its own collation.
+        return sorted(rows, key=lambda row: (row["ingest_date"], row["feed"], row["path"]))
+
+    def holders(self, feed: str, day: date, digests: Collection[str]) -> dict[str, list[str]]:
+        """Which files of other days hold some contents in the raw table, by content; for customers none count."""
+        if feed == CUSTOMERS.name:
+            return {}
+        found: dict[str, list[str]] = {}
+        with self._reading() as connection:
+            for row in _of_contents(connection, feed, digests):
+                if row["ingest_date"] != day and _record(row).status == SUCCESS:
+                    found.setdefault(row["content_sha256"], []).append(row["path"])
+        return found
+
+    def pending_days(self, feed: str | None = None) -> list[date]:
+        """The days that must be processed again, in order."""
+        return sorted({row["ingest_date"] for row in self.entries(feed=feed, status=PENDING)})
+
+    def forgotten(self, feed: str, day: date) -> set[str]:
+        """The day's files that somebody asked to forget."""
+        return {row["path"] for row in self.entries(feed=feed, day=day) if row["forget_requested_at"] is not None}
+
+    # -- writing ----------------------------------------------------------------------------------------
 
     def start(self, feed: str, day: date, records: Iterable[FileRecord], run: str) -> None:
-        """Mark files as being read, all at once; from now until `finish` a crash leaves PROCESSING."""
-        with self._engine.begin() as connection:
-            for record in records:
-                self._start_one(connection, feed, day, record, run)
+        """Take files for reading, all at once: PROCESSING, until `finish`.
 
-    def finish(self, feed: str, day: date, records: Sequence[FileRecord], run: str) -> None:
-        """Record how reading ended, all at once."""
-        with self._engine.begin() as connection:
+        Refused with LedgerError when another run took one of them since these records were read.
+        """
+        with self._transaction() as connection:
             for record in records:
-                connection.execute(
+                self._take(connection, feed, day, record, run)
+
+    def finish(
+        self, feed: str, day: date, records: Sequence[FileRecord], run: str, gone: Collection[str] = ()
+    ) -> list[date]:
+        """Record how reading ended and which entries are `gone`, all at once; settle who holds which content.
+
+        Gives the other days that must be processed again; their files are PENDING.
+        """
+        with self._transaction() as connection:
+            for record in records:
+                changed = connection.execute(
                     update(FILE_LEDGER)
-                    .where(*_key(feed, day, record.path))
+                    .where(*_key(feed, day, record.path), _C.status == PROCESSING, _C.run_id == run)
                     .values(
                         status=record.status,
                         record_count=record.records if record.status == SUCCESS else None,
                         error_message=record.error,
                         processed_at=datetime.now(UTC),
-                        run_id=run,
+                        duplicate_of=record.duplicate_of,
                         absent_columns=json.dumps(record.absent_columns),
                         unknown_columns=json.dumps(record.unknown_columns),
                         read_policy=record.read_policy,
+                        stamp=record.stamp,
                     )
                 )
-
-    def forget(self, feed: str, day: date, paths: Iterable[str]) -> None:
-        """Remove entries of files that never gave a row and are gone."""
-        with self._engine.begin() as connection:
-            for path in paths:
+                if changed.rowcount != 1:
+                    raise LedgerError(self._taken(record.path))
+            for path in gone:
                 connection.execute(delete(FILE_LEDGER).where(*_key(feed, day, path)))
+            touched = {record.path for record in records} | set(gone)
+            return self._settle(connection, feed, day, touched)
 
-    def _start_one(self, connection: Connection, feed: str, day: date, record: FileRecord, run: str) -> None:
-        attempts = connection.scalar(select(FILE_LEDGER.c.attempts).where(*_key(feed, day, record.path)))
+    def request_forgetting(self, path: str) -> None:
+        """Mark a vanished file whose rows are to go at the next run of its day."""
+        with self._transaction() as connection:
+            connection.execute(update(FILE_LEDGER).where(_C.path == path).values(forget_requested_at=datetime.now(UTC)))
+
+    def stamp(self, feed: str, day: date, stamps: Mapping[str, str]) -> None:
+        """Keep how folder entries look now, of files whose bytes were found unchanged."""
+        with self._transaction() as connection:
+            for path, stamp in stamps.items():
+                connection.execute(update(FILE_LEDGER).where(*_key(feed, day, path)).values(stamp=stamp))
+
+    def keep(self, feed: str, day: date, paths: Iterable[str]) -> None:
+        """Take back requests to forget files: they came back."""
+        with self._transaction() as connection:
+            for path in paths:
+                connection.execute(update(FILE_LEDGER).where(*_key(feed, day, path)).values(forget_requested_at=None))
+
+    def _take(self, connection: Connection, feed: str, day: date, record: FileRecord, run: str) -> None:
+        attempts = connection.scalar(select(_C.attempts).where(*_key(feed, day, record.path)))
+        if (attempts or 0) != record.attempts:
+            raise LedgerError(self._taken(record.path))
         values = {
             "content_sha256": record.content_sha256,
             "bytes": record.bytes,
             "status": PROCESSING,
-            "attempts": (attempts or 0) + 1,
+            "attempts": record.attempts + 1,
             "run_id": run,
+            "stamp": "",
         }
         if attempts is not None:
             connection.execute(update(FILE_LEDGER).where(*_key(feed, day, record.path)).values(**values))
@@ -160,14 +222,161 @@ class Ledger:
             )
         )
 
+    def _settle(self, connection: Connection, feed: str, day: date, touched: Collection[str]) -> list[date]:
+        """Let the SUCCESS file with the smallest path hold each content that `touched` files of `day` have or had.
+
+        A later holder, and a skipped file whose content nobody before it holds any more, become PENDING. Gives
+        their days.
+        """
+        mine = connection.execute(select(FILE_LEDGER).where(_C.feed == feed, _C.ingest_date == day)).mappings().all()
+        contents = {row["content_sha256"] for row in mine if row["path"] in touched} - {""}
+        # Contents that a touched file held before are known from those that were skipped for it.
+        orphaned = select(_C.content_sha256).where(_C.feed == feed, _C.duplicate_of.in_(touched))
+        contents |= set(connection.scalars(orphaned))
+        by_content: dict[str, list[RowMapping]] = {}
+        for row in _of_contents(connection, feed, contents):
+            if feed != CUSTOMERS.name or row["ingest_date"] == day:
+                by_content.setdefault(row["content_sha256"], []).append(row)
+        again = set()
+        for rows in by_content.values():
+            first = min((row["path"] for row in rows if row["status"] == SUCCESS), default=None)
+            for row in rows:
+                values: dict[str, Any] = {}
+                is_later = row["status"] == SUCCESS and row["path"] != first
+                is_free = row["status"] == SKIPPED and (first is None or first > row["path"])
+                if is_later or is_free:
+                    values = {"status": PENDING}
+                elif row["status"] == SKIPPED and row["duplicate_of"] != first:
+                    values = {"duplicate_of": first}
+                if values:
+                    key = _key(feed, row["ingest_date"], row["path"])
+                    connection.execute(update(FILE_LEDGER).where(*key).values(**values))
+                if values.get("status") == PENDING:
+                    again.add(row["ingest_date"])
+        return sorted(again)
+
+    # -- the database -----------------------------------------------------------------------------------
+
+    def _connected(self, url: URL) -> Engine:
+        backend = url.get_backend_name()
+        if backend not in _BACKENDS:
+            raise ValueError(f"{backend} is none of {', '.join(_BACKENDS)}")
+        if backend == "postgresql":
+            timeout = f"-c lock_timeout={int(self._wait * 1000)}"
+            engine = create_engine(url, poolclass=NullPool, connect_args={"options": timeout, "connect_timeout": 10})
+            event.listen(engine, "begin", _take_turns_in_postgresql)
+            return engine
+        if url.database in (None, "", ":memory:"):
+            raise ValueError("a ledger in memory would forget everything")
+        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": self._wait, "isolation_level": None})
+        event.listen(engine, "begin", _take_turns_in_sqlite)
+        return engine
+
+    def _migrate(self, url: URL) -> None:
+        """Bring the tables to what this code knows; several processes may start at once."""
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        config.attributes["version_table"] = _VERSIONS
+        newest = ScriptDirectory.from_config(config).get_current_head()
+        if self._revision() == newest:
+            return
+        if url.get_backend_name() == "sqlite":
+            # SQLite refuses, without waiting, to be put into WAL mode by two at once.
+            with FileLock(f"{url.database}.lock", timeout=self._wait):
+                with self._engine.connect() as connection:
+                    connection.connection.cursor().execute("PRAGMA journal_mode=WAL")
+                self._upgrade(config)
+        else:
+            self._upgrade(config)
+
+    def _revision(self) -> str | None:
+        with self._engine.connect() as connection:
+            return MigrationContext.configure(connection, opts={"version_table": _VERSIONS}).get_current_revision()
+
+    def _upgrade(self, config: Config) -> None:
+        with self._writing.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATORS})")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise LedgerError(self._explained(error, "cannot be read")) from None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._writing.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise LedgerError(self._explained(error, "cannot be written")) from None
+
+    def _explained(self, error: Exception, what: str) -> str:
+        reason = str(error.orig if isinstance(error, DBAPIError) else error).strip()
+        cause: Any = error.orig if isinstance(error, DBAPIError) else error
+        if "database is locked" in reason or getattr(cause, "sqlstate", "") == _LOCK_NOT_AVAILABLE:
+            advice = f"Another process has kept it locked for {self._wait:g} s; nothing was changed, run the day again"
+        elif "disk is full" in reason:
+            advice = "Make room on its disk; nothing was changed, run the day again"
+        elif "Can't locate revision" in reason:
+            advice = "It was made by a newer version of this software; use that one"
+        else:
+            advice = "Check PIPELINE_LEDGER_URL, that the database runs, and that its driver is installed"
+        return f"the file ledger at {self._shown} {what}: {reason}. {advice}"
+
+    def _taken(self, path: str) -> str:
+        return f"another run took {path} while this one was at it; nothing is lost, run the day again"
+
+
+def is_there(url: str) -> bool:
+    """Whether there is a ledger to be opened; opening makes one. A server is always there."""
+    parsed = make_url(url)
+    return parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").is_file()
+
+
+def _record(row: RowMapping) -> FileRecord:
+    return FileRecord(
+        path=row["path"],
+        content_sha256=row["content_sha256"],
+        bytes=row["bytes"],
+        status=row["status"],
+        records=row["record_count"] or 0,
+        error=row["error_message"],
+        absent_columns=tuple(json.loads(row["absent_columns"])),
+        unknown_columns=tuple(json.loads(row["unknown_columns"])),
+        read_policy=row["read_policy"],
+        duplicate_of=row["duplicate_of"],
+        stamp=row["stamp"],
+        attempts=row["attempts"],
+    )
+
 
 def _key(feed: str, day: date, path: str) -> tuple[ColumnElement[bool], ...]:
-    columns = FILE_LEDGER.c
-    return columns.feed == feed, columns.ingest_date == day, columns.path == path
+    return _C.feed == feed, _C.ingest_date == day, _C.path == path
 
 
-def _prepare_sqlite(connection: object, _record: object) -> None:
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    cursor.execute("PRAGMA busy_timeout=30000")
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.close()
+def _of_contents(connection: Connection, feed: str, digests: Collection[str]) -> list[RowMapping]:
+    """The feed's rows that hold some contents."""
+    found: list[RowMapping] = []
+    wanted = sorted(digests)
+    for at in range(0, len(wanted), 500):  # databases bound the number of parameters
+        chosen = select(FILE_LEDGER).where(_C.feed == feed, _C.content_sha256.in_(wanted[at : at + 500]))
+        found.extend(connection.execute(chosen).mappings())
+    return found
+
+
+def _take_turns_in_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later would fail when another wrote in between; so writers say so.
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _take_turns_in_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get("writes"):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")

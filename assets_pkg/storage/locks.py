@@ -1,53 +1,151 @@
-"""One run at a time for an ingest date, so that no day is ever a mixture of two runs."""
+"""One run at a time for an ingest date, so that no day is ever a mixture of two runs.
+
+The locks live where the ledger lives: as locked files beside an embedded one, as advisory locks in a PostgreSQL that
+several machines share. Either way the operating system or the server frees them when their owner dies.
+"""
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
+from typing import Any, Final, Protocol
 
 from filelock import FileLock, Timeout
+from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+_POLL_SECONDS: Final = 0.2
+_DAYS: Final = 7_301  # the class of our advisory locks; the object is the day's ordinal
+_NAME_BYTES: Final = 63  # what PostgreSQL keeps of an application's name
 
 
 class DayIsBusyError(RuntimeError):
     """Another run works on the day and did not end in time; the message names both."""
 
 
+class LocksUnreachableError(RuntimeError):
+    """No lock can be taken at all; the message says what to do."""
+
+
+class DayLocks(Protocol):
+    """The locks of one owner; closing frees them all."""
+
+    def take(self, day: date, wait_seconds: float) -> bool:
+        """Whether the day is ours now."""
+
+    def holder(self, day: date) -> str:
+        """Who holds the day, in words."""
+
+    def close(self) -> None:
+        """Free all days."""
+
+
+class FolderLocks:
+    """Locks as files in a folder, for processes of one machine."""
+
+    def __init__(self, folder: Path, owner: str) -> None:
+        self._folder = folder
+        self._owner = owner
+        self._held = ExitStack()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def take(self, day: date, wait_seconds: float) -> bool:
+        """Whether the day is ours now."""
+        try:
+            self._held.enter_context(FileLock(self._folder / f"{day.isoformat()}.lock").acquire(timeout=wait_seconds))
+        except Timeout:
+            return False
+        self._note(day).write_text(json.dumps({"run": self._owner, "process": os.getpid()}), encoding="utf-8")
+        return True
+
+    def holder(self, day: date) -> str:
+        """Who holds the day, in words."""
+        try:
+            who = json.loads(self._note(day).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return "another run"
+        return f"run {who['run']} (process {who['process']})"
+
+    def close(self) -> None:
+        """Free all days."""
+        self._held.close()
+
+    def _note(self, day: date) -> Path:
+        return self._folder / f"{day.isoformat()}.holder"
+
+
+class PostgresLocks:
+    """Advisory locks of a PostgreSQL server, for processes of any machine. Held by a connection of their own."""
+
+    def __init__(self, url: str, owner: str) -> None:
+        name = f"run {owner} (process {os.getpid()} on {socket.gethostname()})"
+        cut = {"application_name": name.encode()[:_NAME_BYTES].decode("utf-8", "ignore")}
+        engine = create_engine(url, connect_args=cut, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        self._connection = engine.connect()
+
+    def take(self, day: date, wait_seconds: float) -> bool:
+        """Whether the day is ours now."""
+        patience_ends = time.monotonic() + wait_seconds
+        while not self._ask("SELECT pg_try_advisory_lock(:kind, :day)", day):
+            if time.monotonic() >= patience_ends:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def holder(self, day: date) -> str:
+        """Who holds the day, in words."""
+        who = self._ask(
+            "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+            "WHERE l.locktype = 'advisory' AND l.classid = :kind AND l.objid = :day AND l.granted",
+            day,
+        )
+        return str(who or "another run")
+
+    def close(self) -> None:
+        """Free all days."""
+        self._connection.close()
+
+    def _ask(self, question: str, day: date) -> Any:
+        return self._connection.execute(text(question), {"kind": _DAYS, "day": day.toordinal()}).scalar()
+
+
+def day_locks(ledger_url: str, folder: Path, owner: str) -> DayLocks:
+    """The locks that go with a ledger. Raises LocksUnreachableError."""
+    try:
+        if make_url(ledger_url).get_backend_name() == "postgresql":
+            return PostgresLocks(ledger_url, owner)
+        return FolderLocks(folder, owner)
+    except (SQLAlchemyError, OSError, ImportError) as error:
+        raise LocksUnreachableError(
+            f"the locks on days cannot be reached: {str(error).splitlines()[0]}. Check PIPELINE_LEDGER_URL and that "
+            "its server runs, or that the data folder can be written"
+        ) from None
+
+
 @contextmanager
 def days_locked(
-    folder: Path, days: Iterable[date], owner: str, *, wait_seconds: float, say: Callable[[str], None]
+    locks: DayLocks, days: Iterable[date], *, wait_seconds: float, say: Callable[[str], None]
 ) -> Iterator[None]:
-    """Hold every day's lock, waiting up to `wait_seconds` in all; the operating system frees them if we die.
+    """Hold every day's lock, waiting up to `wait_seconds` in all.
 
     Days are taken in order, so two runs cannot wait for each other. Raises DayIsBusyError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     patience_ends = time.monotonic() + wait_seconds
-    with ExitStack() as held:
-        for day in sorted(set(days)):
-            path = folder / f"{day.isoformat()}.lock"
-            holder = path.with_suffix(".holder")
-            lock = FileLock(path)
-            try:
-                held.enter_context(lock.acquire(timeout=0))
-            except Timeout:
-                say(f"{day} is being processed by {_told(holder)}; waiting up to {wait_seconds:g} s for it to end")
-                try:
-                    held.enter_context(lock.acquire(timeout=max(0.0, patience_ends - time.monotonic())))
-                except Timeout:
-                    raise DayIsBusyError(
-                        f"{day} is still being processed by {_told(holder)} after {wait_seconds:g} s. "
-                        "Nothing was changed by this run; start it again when the other has ended"
-                    ) from None
-            holder.write_text(json.dumps({"run": owner, "process": os.getpid()}), encoding="utf-8")
-        yield
-
-
-def _told(holder: Path) -> str:
     try:
-        who = json.loads(holder.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return "another run"
-    return f"run {who['run']} (process {who['process']})"
+        for day in sorted(set(days)):
+            if locks.take(day, 0):
+                continue
+            say(f"{day} is being processed by {locks.holder(day)}; waiting up to {wait_seconds:g} s for it to end")
+            if not locks.take(day, max(0.0, patience_ends - time.monotonic())):
+                raise DayIsBusyError(
+                    f"{day} is still being processed by {locks.holder(day)} after {wait_seconds:g} s. "
+                    "Nothing was changed by this run; start it again when the other has ended"
+                )
+        yield
+    finally:
+        locks.close()

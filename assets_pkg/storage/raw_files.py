@@ -1,17 +1,19 @@
 """The one door to raw files: which there are for a day, and each one's records as raw rows (contract §1).
 
-Formats are a table (`_READERS`); everything after this module sees raw rows only.
+Formats are told apart in `_reader`; everything after this module sees raw rows only.
 """
 
 import gzip
 import hashlib
 import os
 import re
+import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -31,11 +33,15 @@ from assets_pkg.contracts.feeds import (
 from assets_pkg.contracts.rules import SEPARATOR
 from assets_pkg.contracts.tables import TABLES
 from assets_pkg.policy import FeedPolicy, Policy
-from assets_pkg.storage.csv_records import Block, CsvRecords, UnreadableFileError
+from assets_pkg.storage.csv_records import CsvRecords
+from assets_pkg.storage.json_records import JsonRecords, json_elements, json_lines
+from assets_pkg.storage.parquet_records import ParquetRecords
+from assets_pkg.storage.records import ROW, Block, Columns, Reader, Resolve, UnreadableFileError
 
 _FORMATS: Final = ("csv", "csv.gz", "jsonl", "jsonl.gz", "ndjson", "ndjson.gz", "json", "parquet")
 _NAME: Final = re.compile(rf"^(?P<feed>{'|'.join(FEEDS)})_raw.*?\.(?P<format>{'|'.join(map(re.escape, _FORMATS))})$")
 _HOUR: Final = re.compile(r"^hour=([01][0-9]|2[0-3])$")
+SETTLED_SECONDS: Final = 2.0
 _DAY: Final = re.compile(r"^ingest_date=(\d{4}-\d{2}-\d{2})$")
 
 
@@ -49,20 +55,41 @@ class RawFile:
     location: Path
     format: str
 
-    def fingerprint(self) -> tuple[str, int]:
-        """SHA-256 of the bytes, and how many there are. Streams. Raises UnreadableFileError."""
+    def fingerprint(self) -> "Fingerprint":
+        """What the file holds now. Streams. Raises UnreadableFileError."""
         with _explained(self), self.location.open("rb") as stream:
+            stamp = _stamp(os.fstat(stream.fileno()))
             digest = hashlib.file_digest(stream, "sha256")
-            return digest.hexdigest(), stream.tell()
+            return Fingerprint(digest.hexdigest(), stream.tell(), stamp)
+
+    def stamp(self) -> str:
+        """How the folder entry looks now; empty when it cannot vouch for the bytes. Raises UnreadableFileError."""
+        with _explained(self):
+            return _stamp(self.location.stat())
+
+    def still_holds(self, fingerprint: "Fingerprint") -> bool:
+        """Whether the bytes are still those of `fingerprint`: they may have changed while they were read."""
+        untouched = fingerprint.stamp and self.stamp() == fingerprint.stamp
+        return bool(untouched) or self.fingerprint().sha256 == fingerprint.sha256
 
 
-@dataclass
-class Columns:
-    """How a file's columns relate to its feed's."""
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a file held: SHA-256 of its bytes, how many there are, and how its folder entry looked then.
 
-    positions: dict[str, int]
-    unknown: dict[str, int] = field(default_factory=dict)
-    absent: tuple[str, ...] = ()
+    Equal stamps, equal bytes: a stamp has the time of the last change of the inode, which no tool can set back. As
+    clocks tick coarsely, one that is younger than SETTLED_SECONDS proves nothing and is left empty.
+    """
+
+    sha256: str
+    bytes: int
+    stamp: str
+
+
+def _stamp(entry: os.stat_result) -> str:
+    if time.time() - max(entry.st_mtime, entry.st_ctime) < SETTLED_SECONDS:
+        return ""
+    return f"{entry.st_size} {entry.st_mtime_ns} {entry.st_ctime_ns} {entry.st_ino}"
 
 
 def raw_days(root: Path) -> list[date]:
@@ -106,8 +133,8 @@ def unrecognised_files(root: Path, day: date) -> list[str]:
 
 
 def _path(location: Path, root: Path) -> str:
-    """A file's path as tables hold it; a name that is not UTF-8 keeps U+FFFD for what cannot be written."""
-    return os.fsencode(location.relative_to(root).as_posix()).decode("utf-8", "replace")
+    """A file's path as tables hold it; what is not UTF-8 in a name is escaped, so that names stay apart."""
+    return os.fsencode(location.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
 
 
 class RawRecords:
@@ -117,14 +144,12 @@ class RawRecords:
     then are to be thrown away.
     """
 
-    def __init__(self, file: RawFile, blocks: Iterator[Block], header: list[str] | None, policy: Policy) -> None:
+    def __init__(self, file: RawFile, reader: Reader, resolve: Resolve) -> None:
         self.file = file
         self.rows = 0
-        self._blocks = blocks
         # A file without a header line says nothing about its columns (§9).
-        self.columns = (
-            Columns({}) if header is None else resolve_columns(header, file.feed.columns, file.feed.policy(policy))
-        )
+        self.columns = Columns({}) if reader.header is None else resolve(reader.header)
+        self._blocks = reader.blocks(self.columns)
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         while True:
@@ -138,15 +163,16 @@ class RawRecords:
             yield frame
 
     def _raw_rows(self, block: Block) -> pl.DataFrame:
-        schema, row = TABLES[self.file.feed.raw].schema, pl.col("row")
+        schema, row = TABLES[self.file.feed.raw].schema, pl.col(ROW)
         present = {
             raw_name(column): pl.col(str(self.columns.positions[column]))
             for column in self.file.feed.columns
             if column in self.columns.positions
         }
         own = (present.get(name, pl.lit(None, TEXT)).alias(name) for name in self.file.feed.raw_columns)
+        extra = pl.col(EXTRA) if EXTRA in block.columns.columns else _extra(self.columns.unknown)
         rows = block.columns.lazy().select(
-            *own, _extra(self.columns.unknown).alias(EXTRA), pl.lit(None, TEXT).alias(RAW_TEXT), row.alias(SOURCE_ROW)
+            *own, extra.alias(EXTRA), pl.lit(None, TEXT).alias(RAW_TEXT), row.alias(SOURCE_ROW)
         )
         if block.malformed:
             numbers, texts = zip(*block.malformed, strict=True)
@@ -180,13 +206,14 @@ def resolve_columns(header: Sequence[str], columns: Sequence[str], policy: FeedP
                 positions[column] = names.index(spelling)
                 break
     unknown: dict[str, int] = {}
+    numbers: dict[str, int] = {}
+    taken = set(positions.values())
     for position, name in enumerate(names):
-        if position not in positions.values():
+        if position not in taken:
             free = name
-            number = 1
             while free in unknown:
-                number += 1
-                free = f"{name}_{number}"
+                numbers[name] = numbers.get(name, 1) + 1
+                free = f"{name}_{numbers[name]}"
             unknown[free] = position
     return Columns(positions, unknown, tuple(column for column in columns if column not in positions))
 
@@ -198,15 +225,33 @@ def _extra(unknown: dict[str, int]) -> pl.Expr:
 
 
 @contextmanager
-def open_raw_file(file: RawFile, policy: Policy) -> Iterator[RawRecords]:
-    """Open a raw file and read its header. Raises UnreadableFileError with a message for people."""
-    reader = _READERS.get(file.format)
-    if reader is None:
-        raise UnreadableFileError(f"format {file.format} is not read yet; deliver {' or '.join(_READERS)}")
+def open_raw_file(file: RawFile, policy: Policy, *, whole_header: bool = False) -> Iterator[RawRecords]:
+    """Open a raw file and read its header. Raises UnreadableFileError with a message for people.
+
+    A JSON file may turn out, while it is read, to have keys that change what its columns mean: then HeaderGrewError
+    is raised, and the file is to be opened again with `whole_header`, which looks for all its keys first.
+    """
+    resolve = partial(resolve_columns, columns=file.feed.columns, policy=file.feed.policy(policy))
     with ExitStack() as opened:
         with _explained(file):
-            records = opened.enter_context(reader(file, policy))
+            stream = opened.enter_context(_opened(file))
+            records = RawRecords(file, _reader(file, stream, policy, resolve, whole_header=whole_header), resolve)
         yield records
+
+
+def _reader(file: RawFile, stream: IO[bytes], policy: Policy, resolve: Resolve, *, whole_header: bool) -> Reader:
+    longest = policy.reading.max_line_bytes
+    match file.format.removesuffix(".gz"):
+        case "csv":
+            return CsvRecords(stream, open_quote_lines=policy.reading.open_quote_lines, max_line_bytes=longest)
+        case "jsonl" | "ndjson":
+            lines = partial(json_lines, stream, max_line_bytes=longest)
+            return JsonRecords(lines, resolve, whole_header=whole_header)
+        case "json":
+            elements = partial(json_elements, stream, max_element_bytes=longest)
+            return JsonRecords(elements, resolve, whole_header=whole_header)
+        case _:
+            return ParquetRecords(file.location)
 
 
 @contextmanager
@@ -227,31 +272,9 @@ def _explained(file: RawFile) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _csv(file: RawFile, policy: Policy, opened: Callable[[Path], IO[bytes]] | None = None) -> Iterator[RawRecords]:
-    with (opened or _plain)(file.location) as stream:
-        records = CsvRecords(
-            stream,
-            open_quote_lines=policy.reading.open_quote_lines,
-            max_line_bytes=policy.reading.max_line_bytes,
-        )
-        yield RawRecords(file, iter(records), records.header, policy)
-
-
-@contextmanager
-def _csv_gz(file: RawFile, policy: Policy) -> Iterator[RawRecords]:
+def _opened(file: RawFile) -> IO[bytes]:
+    if not file.format.endswith(".gz"):
+        return file.location.open("rb", buffering=0)
     if file.location.stat().st_size == 0:
         raise UnreadableFileError("the gzip file is empty (0 bytes); ask for it again")
-    with _csv(file, policy, _gunzipped) as records:
-        yield records
-
-
-def _gunzipped(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "rb"))
-
-
-def _plain(path: Path) -> IO[bytes]:
-    return path.open("rb", buffering=0)
-
-
-_READERS: Final = {"csv": _csv, "csv.gz": _csv_gz}
+    return cast("IO[bytes]", gzip.open(file.location, "rb"))

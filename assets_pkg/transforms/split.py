@@ -1,7 +1,7 @@
 """Evaluated rows into clean and quarantine, and what is counted on the way (contract §3, §5)."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
@@ -20,6 +20,9 @@ ROWS: Final = "rows"
 REASON: Final = "reason"
 WARNING: Final = "warning"
 NULL: Final = "null"
+# Of one raw file, named by its path: its rows that are …
+FILE_CLEAN, FILE_QUARANTINE = "file_clean", "file_quarantine"
+FILE_FULL_ROW, FILE_SAME_ID = "file_full_row_duplicates", "file_id_duplicates"
 TOTAL, CLEAN, QUARANTINE, FULL_ROW, WELL_FORMED = "total", "clean", "quarantine", "full_row_duplicates", "well_formed"
 
 
@@ -83,6 +86,8 @@ class Splitter:
         self.tally.add(ROWS, CLEAN, clean.height)
         self.tally.add(ROWS, QUARANTINE, quarantine.height)
         self.tally.add(ROWS, FULL_ROW, int(dropped.sum()))
+        by_file = {FILE_CLEAN: is_clean, FILE_QUARANTINE: is_rejected, FILE_FULL_ROW: dropped, FILE_SAME_ID: lost}
+        self._count_files(raw[SOURCE_FILE], by_file)
         self._count_bits(REASON, rejected, self.rejects)
         self._count_bits(WARNING, warnings, self.warnings)
         return Split(
@@ -105,6 +110,13 @@ class Splitter:
         self.tally.add(ROWS, WELL_FORMED, rows.height)
         for column in self.required:
             self.tally.add(NULL, column, rows[f"text:{column}"].null_count())
+
+    def _count_files(self, files: pl.Series, masks: Mapping[str, pl.Series]) -> None:
+        names = files.unique()
+        for name in names:
+            of_file = files == name if len(names) > 1 else None  # rows of one file stand together: mostly there is one
+            for kind, mask in masks.items():
+                self.tally.add(kind, name, int((mask if of_file is None else mask & of_file).sum()))
 
     def _count_bits(self, kind: str, masks: pl.Series, rules: tuple[Rule, ...]) -> None:
         for mask, count in masks.value_counts().iter_rows():

@@ -14,7 +14,7 @@ import pytest
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.contracts.tables import TABLES
 from assets_pkg.storage.lake import Partition
-from assets_pkg.storage.locks import days_locked
+from assets_pkg.storage.locks import FolderLocks, days_locked
 from assets_pkg_tests.orchestration.pipeline import command_line, environment, good_day, put_files
 from assets_pkg_tests.workbench import DAY, ROOT, Workbench
 
@@ -101,7 +101,7 @@ def test_a_run_waits_for_the_day_to_be_free(tmp_path: Path, undisturbed: Workben
     bench = Workbench(project(tmp_path))
     put_files(bench, DAY, good_day(DAY))
     locks = bench.settings.lock_dir
-    with days_locked(locks, [DAY], "an earlier run", wait_seconds=0, say=print):
+    with days_locked(FolderLocks(locks, "an earlier run"), [DAY], wait_seconds=0, say=print):
         process = started(tmp_path)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=8)
@@ -116,7 +116,7 @@ def test_a_run_waits_for_the_day_to_be_free(tmp_path: Path, undisturbed: Workben
 def test_a_run_that_may_not_wait_fails_and_names_who_holds_the_day(tmp_path: Path, seconds: str) -> None:
     bench = Workbench(project(tmp_path))
     put_files(bench, DAY, good_day(DAY))
-    with days_locked(bench.settings.lock_dir, [DAY], "an-earlier-run", wait_seconds=0, say=print):
+    with days_locked(FolderLocks(bench.settings.lock_dir, "an-earlier-run"), [DAY], wait_seconds=0, say=print):
         holder = json.loads((bench.settings.lock_dir / f"{DAY}.holder").read_text())
         told = command_line(
             "run", "--date", str(DAY), folder=tmp_path, home=tmp_path, PIPELINE_LOCK_WAIT_SECONDS=seconds

@@ -1,6 +1,7 @@
 """The data contract once more, slow and obvious: the oracle that property tests hold the pipeline against.
 
-Only the standard library and pycountry; nothing of the pipeline is imported, so an error can not be shared.
-Reads CSV and csv.gz, a day at a time, with the contract's default policy. Left out on purpose: other file
-formats, the ledger (every file given is read, also one whose content repeats), and everything by event_date.
+Only the standard library, pycountry and (for Parquet) pyarrow; nothing of the pipeline is imported, so an error can
+not be shared. Reads all raw formats, a day at a time, with the contract's default policy. A day knows no ledger: every
+file given is read, also one whose content repeats; what the ledger makes of a history of files is ledger.py's, apart.
+Left out on purpose: everything by event_date.
 """

@@ -21,10 +21,13 @@ class UnreadableFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record after the header: its number from 1, and either its fields or, if malformed, its text."""
+    """One record after the header: its number from 1, and either its fields or, if malformed, its text.
+
+    A field of CSV is never None; of the other formats it is where the value is null or the key is absent.
+    """
 
     row: int
-    fields: list[str] | None
+    fields: Sequence[str | None] | None
     raw_text: str | None
 
 
@@ -60,10 +63,8 @@ def read_records(
     max_line_bytes: int = MAX_LINE_BYTES,
 ) -> tuple[list[str] | None, list[Record]]:
     """Give the header as written (None where there is no header line) and every record after it, in order."""
-    if max(map(len, _LINE_END_BYTES.split(data))) > max_line_bytes:
-        raise UnreadableFileError(f"a line is longer than {max_line_bytes} bytes")
-    text = data.decode("utf-8", errors="replace").removeprefix(_BYTE_ORDER_MARK)
-    lines = _split_lines(text)
+    refuse_long_lines(data, max_line_bytes)
+    lines = split_lines(decode(data))
     header: list[str] | None = None
     records: list[Record] = []
     position = 0
@@ -122,7 +123,18 @@ def _free_name(name: str, taken: Container[str]) -> str:
     return candidate
 
 
-def _split_lines(text: str) -> list[Line]:
+def refuse_long_lines(data: bytes, max_line_bytes: int) -> None:
+    """Refuse a file with a line that is too long."""
+    if max(map(len, _LINE_END_BYTES.split(data))) > max_line_bytes:
+        raise UnreadableFileError(f"a line is longer than {max_line_bytes} bytes")
+
+
+def decode(data: bytes) -> str:
+    """Give a file's text: bytes that are not UTF-8 are replaced, a byte-order mark at the start is dropped."""
+    return data.decode("utf-8", errors="replace").removeprefix(_BYTE_ORDER_MARK)
+
+
+def split_lines(text: str) -> list[Line]:
     """Split at LF, CRLF and CR only: other characters that Unicode calls line breaks are text."""
     return [Line(body or last, end or "") for body, end, last in _LINE.findall(text)]
 

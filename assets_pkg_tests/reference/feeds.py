@@ -5,9 +5,12 @@ import json
 import re
 import zlib
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from .csv_records import Columns, Record, UnreadableFileError, read_records, resolve_columns
+from .json_records import read_json, read_json_lines
+from .parquet_records import read_parquet
 
 Files = dict[str, bytes]
 """The raw files of one day, from the path below the raw root to the content."""
@@ -72,8 +75,8 @@ FEEDS = {
 }
 
 _PATH = re.compile(
-    r"ingest_date=[0-9]{4}-[0-9]{2}-[0-9]{2}/(?:hour=[0-9]{2}/)?"
-    r"(?P<feed>customers|events|orders)_raw[^/]*?\.(?P<kind>csv|csv\.gz|jsonl|jsonl\.gz|ndjson|ndjson\.gz|json|parquet)"
+    r"ingest_date=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/(?:hour=[0-9]{2}/)?"
+    r"(?P<feed>customers|events|orders)_raw[^/]*?\.(?P<kind>(?:csv|jsonl|ndjson)(?:\.gz)?|json|parquet)"
 )
 
 
@@ -99,6 +102,14 @@ class RawFeed:
     drifted_files: list[str] = field(default_factory=list)
 
 
+def path_parts(path: str) -> tuple[str, date]:
+    """Give the feed and the ingest date of a feed's file."""
+    found = _PATH.fullmatch(path)
+    if found is None:
+        raise ValueError(f"{path} is no feed's file")
+    return found["feed"], date.fromisoformat(found["day"])
+
+
 def read_feed(feed: Feed, files: Files) -> RawFeed:
     """Read every file of one feed."""
     raw = RawFeed()
@@ -106,21 +117,29 @@ def read_feed(feed: Feed, files: Files) -> RawFeed:
         found = _PATH.fullmatch(path)
         if found is None or found["feed"] != feed.name:
             continue
-        if found["kind"] not in {"csv", "csv.gz"}:
-            raise ValueError(f"the reference reads CSV only, not {path}")
         try:
-            content = _decompress(files[path]) if found["kind"] == "csv.gz" else files[path]
-            header, records = read_records(content)
+            header, records = _read_file(files[path], found["kind"])
         except UnreadableFileError:
             raw.failed_files.append(path)
             continue
-        if header is None:
-            continue
-        columns = resolve_columns(header, feed.required, feed.optional, feed.aliases)
+        # Where there is no header there is nothing to say about columns; what records there are, are malformed.
+        columns = Columns({}, [], {})
+        if header is not None:
+            columns = resolve_columns(header, feed.required, feed.optional, feed.aliases)
         if columns.missing or columns.unknown:
             raw.drifted_files.append(path)
         raw.rows.extend(RawRow(_raw_row(feed, path, record, columns), columns.missing) for record in records)
     return raw
+
+
+def _read_file(data: bytes, kind: str) -> tuple[list[str] | None, list[Record]]:
+    """Give one file's header, or None where it has none, and its records."""
+    if kind == "parquet":
+        return read_parquet(data)
+    if kind == "json":
+        return read_json(data)
+    text = _decompress(data) if kind.endswith(".gz") else data
+    return read_records(text) if kind.startswith("csv") else read_json_lines(text)
 
 
 def _decompress(data: bytes) -> bytes:
@@ -135,11 +154,12 @@ def _decompress(data: bytes) -> bytes:
 
 def _raw_row(feed: Feed, path: str, record: Record, columns: Columns) -> Row:
     """Give the row of the raw table: every field as its text, unknown columns as JSON text in `extra`."""
-    texts: dict[str, str] = {}
+    texts: dict[str, str | None] = {}
     extra = None
     if record.fields is not None:
         texts = {column: record.fields[position] for column, position in columns.positions.items()}
-        unknown = {name: record.fields[position] for name, position in columns.unknown.items()}
+        values = {name: record.fields[position] for name, position in columns.unknown.items()}
+        unknown = {name: text for name, text in values.items() if text is not None}
         extra = json.dumps(unknown, ensure_ascii=False, sort_keys=True) if unknown else None
     return {
         **{raw_name: texts.get(column) for column, raw_name in feed.raw_columns.items()},

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets_pkg.storage.csv_records import CsvRecords, UnreadableFileError
+from assets_pkg.storage.csv_records import CsvRecords
+from assets_pkg.storage.records import UnreadableFileError
 from assets_pkg_tests.reference.csv_records import UnreadableFileError as OracleRefusesError
 from assets_pkg_tests.reference.csv_records import read_records as oracle_reads
 

@@ -5,14 +5,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from assets_pkg.storage.locks import DayIsBusyError, days_locked
+from assets_pkg.storage.locks import DayIsBusyError, LocksUnreachableError, day_locks, days_locked
 from assets_pkg_tests.workbench import ROOT, days_from
 
 D1, D2, D3 = days_from(date(2025, 12, 10), 3)
@@ -22,13 +22,32 @@ HOLDER = """
 import sys
 from datetime import date
 from pathlib import Path
-from assets_pkg.storage.locks import days_locked
-folder, owner, *days = sys.argv[1:]
-with days_locked(Path(folder), map(date.fromisoformat, days), owner, wait_seconds=5, say=print):
+from assets_pkg.storage.locks import day_locks, days_locked
+url, folder, owner, *days = sys.argv[1:]
+locks = day_locks(url, Path(folder), owner)
+with days_locked(locks, map(date.fromisoformat, days), wait_seconds=5, say=print):
     print("held", flush=True)
     sys.stdin.readline()
 print("released", flush=True)
 """
+
+
+class Place:
+    """Where locks are kept: a folder, or a PostgreSQL server."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+
+    def days_locked(
+        self, days: Iterable[date], owner: str, *, wait_seconds: float, say: Callable[[str], None]
+    ) -> AbstractContextManager[None]:
+        return days_locked(day_locks(self.url, self.folder, owner), days, wait_seconds=wait_seconds, say=say)
+
+
+@pytest.fixture
+def place(ledger_url: str, tmp_path: Path) -> Place:
+    """Every test is about both kinds of locks."""
+    return Place(ledger_url, tmp_path / "locks")
 
 
 def silent(_: str) -> None:
@@ -36,9 +55,9 @@ def silent(_: str) -> None:
 
 
 @contextmanager
-def held_by_another(folder: Path, owner: str, *days: date) -> Iterator[subprocess.Popen[str]]:
+def held_by_another(place: Place, owner: str, *days: date) -> Iterator[subprocess.Popen[str]]:
     """A second process that holds the locks of `days` until the block ends, or it is told to let go."""
-    command = [sys.executable, "-c", HOLDER, str(folder), owner, *map(str, days)]
+    command = [sys.executable, "-c", HOLDER, place.url, str(place.folder), owner, *map(str, days)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -49,30 +68,30 @@ def held_by_another(folder: Path, owner: str, *days: date) -> Iterator[subproces
             process.kill()
 
 
-def test_days_that_nobody_holds_are_held_and_freed(tmp_path: Path) -> None:
+def test_days_that_nobody_holds_are_held_and_freed(place: Place) -> None:
     said: list[str] = []
     for owner in ("first", "second"):
-        with days_locked(tmp_path / "locks", [D2, D1, D2], owner, wait_seconds=0, say=said.append):
+        with place.days_locked([D2, D1, D2], owner, wait_seconds=0, say=said.append):
             pass
     assert said == []
 
 
-def test_no_days_need_no_lock(tmp_path: Path) -> None:
-    with days_locked(tmp_path, [], "run", wait_seconds=0, say=silent):
+def test_no_days_need_no_lock(place: Place) -> None:
+    with place.days_locked([], "run", wait_seconds=0, say=silent):
         pass
 
 
-def test_another_process_is_waited_for_then_the_message_names_both(tmp_path: Path) -> None:
+def test_another_process_is_waited_for_then_the_message_names_both(place: Place) -> None:
     said: list[str] = []
-    with held_by_another(tmp_path, "the-first-run", D1) as other:
+    with held_by_another(place, "the-first-run", D1) as other:
         start = time.monotonic()
         with (
             pytest.raises(DayIsBusyError) as caught,
-            days_locked(tmp_path, [D1], "the-second-run", wait_seconds=0.5, say=said.append),
+            place.days_locked([D1], "the-second-run", wait_seconds=0.5, say=said.append),
         ):
             pytest.fail("two runs have the same day")
         waited = time.monotonic() - start
-        who = f"run the-first-run (process {other.pid})"
+        who = f"run the-first-run (process {other.pid}"
     assert waited >= 0.5
     assert len(said) == 1
     for each in (said[0], str(caught.value)):
@@ -82,70 +101,84 @@ def test_another_process_is_waited_for_then_the_message_names_both(tmp_path: Pat
     assert "Nothing was changed by this run" in str(caught.value)
 
 
-def test_the_wait_ends_when_the_other_run_does(tmp_path: Path) -> None:
+def test_the_wait_ends_when_the_other_run_does(place: Place) -> None:
     said: list[str] = []
-    with held_by_another(tmp_path, "other", D1) as other:
+    with held_by_another(place, "other", D1) as other:
         assert other.stdin is not None
         release = threading.Timer(0.3, lambda: (other.stdin.write("\n"), other.stdin.flush()))  # type: ignore[union-attr]
         release.start()
-        with days_locked(tmp_path, [D1], "mine", wait_seconds=60, say=said.append):
+        with place.days_locked([D1], "mine", wait_seconds=60, say=said.append):
             assert other.stdout is not None
             assert other.stdout.readline() == "released\n"
         release.join()
     assert len(said) == 1
 
 
-def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
-    with held_by_another(tmp_path, "other", D1) as other:
+def test_a_killed_process_holds_nothing(place: Place) -> None:
+    with held_by_another(place, "other", D1) as other:
         other.kill()
         other.wait()
         said: list[str] = []
-        with days_locked(tmp_path, [D1], "mine", wait_seconds=0, say=said.append):
+        with place.days_locked([D1], "mine", wait_seconds=0, say=said.append):
             pass
     assert said == []
 
 
-def test_other_days_are_free(tmp_path: Path) -> None:
+def test_other_days_are_free(place: Place) -> None:
     with (
-        held_by_another(tmp_path, "other", D1, D3),
-        days_locked(tmp_path, [D2], "mine", wait_seconds=0, say=silent),
+        held_by_another(place, "other", D1, D3),
+        place.days_locked([D2], "mine", wait_seconds=0, say=silent),
     ):
         pass
 
 
-def test_a_run_that_cannot_have_all_its_days_has_none(tmp_path: Path) -> None:
-    with held_by_another(tmp_path, "other", D2):
+def test_a_run_that_cannot_have_all_its_days_has_none(place: Place) -> None:
+    with held_by_another(place, "other", D2):
         with (
             pytest.raises(DayIsBusyError, match="2025-12-11"),
-            days_locked(tmp_path, [D3, D2, D1], "mine", wait_seconds=0, say=silent),
+            place.days_locked([D3, D2, D1], "mine", wait_seconds=0, say=silent),
         ):
             pytest.fail("two runs have the same day")
-        with days_locked(tmp_path, [D1, D3], "again", wait_seconds=0, say=silent):
+        with place.days_locked([D1, D3], "again", wait_seconds=0, say=silent):
             pass
 
 
-def test_locks_are_freed_when_a_run_fails(tmp_path: Path) -> None:
+def test_locks_are_freed_when_a_run_fails(place: Place) -> None:
     with (
         pytest.raises(ZeroDivisionError),
-        days_locked(tmp_path, [D1], "mine", wait_seconds=0, say=silent),
+        place.days_locked([D1], "mine", wait_seconds=0, say=silent),
     ):
         raise ZeroDivisionError
-    with days_locked(tmp_path, [D1], "again", wait_seconds=0, say=silent):
+    with place.days_locked([D1], "again", wait_seconds=0, say=silent):
         pass
 
 
+@pytest.fixture
+def folder_place(tmp_path: Path) -> Place:
+    """Locks in a folder, which have notes of who holds them."""
+    return Place("sqlite://", tmp_path / "locks")
+
+
 @pytest.mark.parametrize("content", ["", '{"run": "oth', "no json"])
-def test_a_holder_that_cannot_be_read_is_another_run(content: str, tmp_path: Path) -> None:
+def test_a_holder_that_cannot_be_read_is_another_run(content: str, folder_place: Place) -> None:
     """The note is for people; a torn one must not stop the wait or its message."""
-    with held_by_another(tmp_path, "other", D1):
-        (tmp_path / f"{D1}.holder").write_text(content)
+    with held_by_another(folder_place, "other", D1):
+        (folder_place.folder / f"{D1}.holder").write_text(content)
         with (
             pytest.raises(DayIsBusyError, match="another run"),
-            days_locked(tmp_path, [D1], "mine", wait_seconds=0, say=silent),
+            folder_place.days_locked([D1], "mine", wait_seconds=0, say=silent),
         ):
             pytest.fail("two runs have the same day")
 
 
-def test_the_note_names_the_last_holder(tmp_path: Path) -> None:
-    with days_locked(tmp_path, [D1], "mine", wait_seconds=0, say=silent):
-        assert json.loads((tmp_path / f"{D1}.holder").read_text())["run"] == "mine"
+def test_the_note_names_the_last_holder(folder_place: Place) -> None:
+    with folder_place.days_locked([D1], "mine", wait_seconds=0, say=silent):
+        assert json.loads((folder_place.folder / f"{D1}.holder").read_text())["run"] == "mine"
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://u:s3cret@127.0.0.1:1/x", "sqlite://"])
+def test_locks_that_cannot_be_reached_are_told_without_a_password(url: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LocksUnreachableError, match="PIPELINE_LEDGER_URL") as caught:
+        day_locks(url, tmp_path / "file" / "locks", "mine")
+    assert "s3cret" not in str(caught.value)

@@ -13,7 +13,6 @@ import pytest
 
 from assets_pkg.contracts.feeds import CUSTOMERS, EVENTS, FEEDS, ORDERS, Feed
 from assets_pkg.policy import FeedPolicy, load_policy
-from assets_pkg.storage.csv_records import UnreadableFileError
 from assets_pkg.storage.lake import PartitionWriter
 from assets_pkg.storage.raw_files import (
     RawFile,
@@ -24,6 +23,7 @@ from assets_pkg.storage.raw_files import (
     resolve_columns,
     unrecognised_files,
 )
+from assets_pkg.storage.records import UnreadableFileError
 from assets_pkg_tests.workbench import DAY, GOOD, Workbench, days_from, feed_csv
 
 HERE = f"ingest_date={DAY}"

@@ -1,0 +1,51 @@
+"""What all commands share: where they write, how they fail, how a day is written, which pipeline they work on."""
+
+import re
+from datetime import date
+from typing import Final, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from assets_pkg.policy import Policy, PolicyError, load_policy
+from assets_pkg.settings import Settings
+
+FAILED: Final = 1
+USAGE: Final = 2
+HIGH_ALERTS: Final = 3
+
+out = Console()
+err = Console(stderr=True)
+
+
+def day_of(text: str) -> date:
+    """A day from the command line."""
+    try:
+        # Python also reads week dates, which nobody means.
+        return date.fromisoformat(text) if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text) else _no_day(text)
+    except ValueError:
+        _no_day(text)
+
+
+def _no_day(text: str) -> NoReturn:
+    raise typer.BadParameter(f"{text!r} is no date; write it as YYYY-MM-DD, for example 2025-12-10")
+
+
+def surroundings() -> tuple[Settings, Policy]:
+    """Settings and policy, from the environment."""
+    try:
+        settings = Settings()
+        return settings, load_policy(settings.policy)
+    except PolicyError as error:
+        fail(str(error))
+    except ValidationError as error:
+        faults = "; ".join(f"PIPELINE_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
+        fail(f"The environment cannot be used: {faults}")
+
+
+def fail(message: str, status: int = FAILED) -> NoReturn:
+    """Say what is wrong and end."""
+    err.print(f"[bold red]Error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(status)

@@ -1,0 +1,1 @@
+"""A revision is never edited once it was released: add another."""
