@@ -20,7 +20,7 @@ from assets_pkg.contracts.files import STATUSES
 from assets_pkg.steps.explain import RecordLife, find_by_address, find_by_id
 from assets_pkg.steps.files import FileLife, differences, file_lives, is_in_folder
 from assets_pkg.steps.workplace import Workplace
-from assets_pkg.storage.ledger import LedgerError
+from assets_pkg.storage.ledger import LedgerError, is_there
 
 Status = StrEnum("Status", {name: name for name in STATUSES})  # type: ignore[misc]
 FeedName = StrEnum("FeedName", {name: name for name in FEEDS})  # type: ignore[misc]
@@ -197,6 +197,8 @@ def _show(life: RecordLife) -> None:
 
 def _workplace() -> Workplace:
     settings, policy = surroundings()
+    if not is_there(settings.ledger):
+        fail(f"There is no ledger at {settings.ledger}: no day was run yet, or PIPELINE_DATA_DIR is another's.")
     return Workplace(settings, policy, "command line")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 import polars as pl
@@ -10,7 +10,7 @@ import polars as pl
 from assets_pkg.contracts.feeds import ABSENT_COLUMNS, ADDRESS, CUSTOMERS, EVENTS, EXTRA, FEEDS, ORDERS, RAW_TEXT, Feed
 from assets_pkg.contracts.files import FAILED, SKIPPED
 from assets_pkg.contracts.rules import ORPHAN, SEPARATOR, duplicate_of, reject_rules, warning_rules
-from assets_pkg.contracts.tables import CUSTOMERS_KNOWN
+from assets_pkg.contracts.tables import CUSTOMERS_KNOWN, DAILY_METRICS
 from assets_pkg.policy.columns import INGEST_DATE
 from assets_pkg.steps.files import FileLife, file_lives
 from assets_pkg.steps.workplace import Workplace
@@ -107,7 +107,7 @@ def _file(work: Workplace, feed: Feed, row: Mapping[str, Any]) -> str:
 
 
 def _story_of_clean(work: Workplace, feed: Feed, day: date, values: Mapping[str, Any]) -> Iterator[str]:
-    yield f"It is clean: {feed.clean_table} of {day}."
+    yield f"It is clean: {feed.clean_table} of {day}. {_counts_in(day, *_breakdowns(work, feed, day, values))}"
     meanings = {rule.reason: rule.meaning for rule in warning_rules(feed, work.policy)}
     for name in (values["warnings"] or "").split(SEPARATOR):
         if name:
@@ -116,8 +116,28 @@ def _story_of_clean(work: Workplace, feed: Feed, day: date, values: Mapping[str,
         yield from _known(work, values["customer_id"])
 
 
+def _breakdowns(work: Workplace, feed: Feed, day: date, values: Mapping[str, Any]) -> Iterator[str]:
+    """The metrics of the day that a clean row counts in, besides the total."""
+    yield CLEAN
+    if feed is EVENTS:
+        yield f"by_event_type {values['event_type']}"
+        yield f"by_platform {values['platform']}"
+        if values["event_date"] == day:
+            yield f"by_hour {values['event_time']:%H}"
+        if values["event_date"] < day:
+            yield "late_events"
+        if values["event_date"] < day - timedelta(days=work.policy.activity.late_window_days):
+            yield "late_beyond_window"
+    if feed is ORDERS:
+        yield f"by_status {values['status']}"
+
+
+def _counts_in(day: date, *metrics: str) -> str:
+    return f"It counts in {DAILY_METRICS.name} of {day}: {', '.join(('total', *metrics))}."
+
+
 def _story_of_rejected(work: Workplace, feed: Feed, day: date, row: Mapping[str, Any], reasons: str) -> Iterator[str]:
-    yield f"It was rejected: {feed.quarantine} of {day}."
+    yield f"It was rejected: {feed.quarantine} of {day}. {_counts_in(day, 'quarantine')}"
     meanings = {rule.reason: rule.meaning for rule in reject_rules(feed, work.policy, day)}
     for name in reasons.split(SEPARATOR):
         yield f"Reason {name}: {meanings.get(name, 'from an earlier policy')}."
@@ -133,7 +153,7 @@ def _story_of_rejected(work: Workplace, feed: Feed, day: date, row: Mapping[str,
 
 
 def _story_of_copy(work: Workplace, feed: Feed, day: date, row: Mapping[str, Any]) -> Iterator[str]:
-    yield f"It equals another row of {day} in every column and was dropped and counted."
+    yield f"It equals another row of {day} in every column and was dropped. {_counts_in(day, 'duplicate_full_row')}"
     same = [
         pl.col(name).str.strip_chars().fill_null("") == (row[name] or "").strip() for name in (*feed.raw_columns, EXTRA)
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import polars as pl
 from sqlalchemy import RowMapping
@@ -62,8 +62,8 @@ def file_lives(
             status=entry["status"],
             bytes=entry["bytes"],
             attempts=entry["attempts"],
-            discovered_at=entry["discovered_at"],
-            processed_at=entry["processed_at"],
+            discovered_at=_utc(entry["discovered_at"]),
+            processed_at=_utc(entry["processed_at"]) if entry["processed_at"] else None,
             run=entry["run_id"],
             records=entry["record_count"],
             clean=counts.get((entry["feed"], entry["path"], FILE_CLEAN)),
@@ -86,6 +86,11 @@ def _counts(work: Workplace, entries: Sequence[RowMapping]) -> dict[tuple[str, s
         for kind, path, rows in profile.select("kind", "name", "rows").iter_rows():
             found[name, path, kind] = rows
     return found
+
+
+def _utc(instant: datetime) -> datetime:
+    """The instant in UTC; SQLite forgets the zone of what was UTC."""
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 def _note(status: str, error: str | None, duplicate_of: str | None) -> str:

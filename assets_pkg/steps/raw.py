@@ -100,6 +100,9 @@ class _RawStep:
             for path in sorted(files):
                 record = files[path]
                 first = holders.before(record)
+                if first is not None and path not in self.now:
+                    gone.add(path)  # it vanished, and what it held came under a smaller path: a file that moved
+                    continue
                 if first is not None:
                     record = replace(_unread(record), status=SKIPPED, duplicate_of=first, read_policy=self.how)
                 elif path in kept:
@@ -111,7 +114,8 @@ class _RawStep:
                 if record.status == SUCCESS:
                     holders.add(record)
                 outcomes[path] = record
-        again = ledger.finish(name, self.day, [outcomes[path] for path in touched], self.work.run, gone)
+        done = [outcomes[path] for path in touched if path not in gone]
+        again = ledger.finish(name, self.day, done, self.work.run, gone)
         return replace(self._result(outcomes, writer.rows, read), again=tuple(again))
 
     # -- which files there are ----------------------------------------------------------------------------

@@ -35,20 +35,32 @@ _BLOCK: Final = 2**20  # the objects of 4 MiB do not fit the processor's cache: 
 _FIELDS: Final = 64  # of the struct; keys beyond are read the general way
 _KEYS: Final = 10_000  # that are remembered; a file may have a new key in every object
 _SAMPLE: Final = 100  # objects looked at before the first struct is made
+_RUN: Final = 100  # objects decoded at a stroke, as long as all have the struct's shape
 _NULL: Final = msgspec.Raw(b"null")
 _NO_FIELD: Final = re.compile(r'["\\\x00-\x1f]')  # msgspec has no fields of such names
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _BLANK: Final = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*")  # White_Space
 _SPACE: Final = re.compile(r"[ \t\n\r]*")  # JSON's
+_OPENING: Final = re.compile(r'[ \t\n\r]*\{[ \t\n\r]*(?:(?=")|\})')
+_COLON: Final = re.compile(r"[ \t\n\r]*:[ \t\n\r]*")
+_FOLLOWING: Final = re.compile(r'[ \t\n\r]*(?:,[ \t\n\r]*(?=")|\})')
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _VALUES: Final = msgspec.json.Decoder(msgspec.Raw)
-# Numbers are only ever sliced: made into numbers they would be slow, and too long ones refused.
-_PYTHON: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 Sources = Iterator[list[bytes]]
-Member = dict[str, str]
-"""An object's keys, each with the JSON source of its value."""
+Members = dict[str, str | None]
+"""An object's keys, each with the text of its value; None for null."""
+
+
+class _Verbatim(str):
+    """The text of a value that is no string, as it stands in the file."""
+
+    __slots__ = ()
+
+
+# Numbers are never made into numbers: that would be slow, and too long ones would be refused.
+_PYTHON: Final = json.JSONDecoder(parse_int=_Verbatim, parse_float=_Verbatim, parse_constant=_Verbatim)
 
 
 # -- sources to records --------------------------------------------------------------------------------
@@ -84,12 +96,27 @@ class _Decoded:
 
     shape: _Shape
     objects: list[Any] = field(default_factory=list)
-    odd: list[tuple[int, Member]] = field(default_factory=list)
+    odd: list[tuple[int, Members]] = field(default_factory=list)
     malformed: list[tuple[int, str]] = field(default_factory=list)
     unremembered: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.objects) + len(self.odd) + len(self.malformed)
+
+    def add_each(self, sources: list[bytes], decode: Callable[[bytes], Any]) -> None:
+        """Add records of which not all have the shape that `decode` takes."""
+        for source in sources:
+            try:
+                self.objects.append(decode(source))
+            except (msgspec.DecodeError, RecursionError):
+                text = source.decode()
+                if _BLANK.fullmatch(text):
+                    continue
+                members = _members(source)
+                if members is None:
+                    self.malformed.append((len(self) + 1, text))
+                else:
+                    self.odd.append((len(self) + 1, members))
 
 
 class JsonRecords:
@@ -137,16 +164,14 @@ class JsonRecords:
             raise HeaderGrewError(list(self._positions))
         columns.unknown.update(grown.unknown)
 
-    def _learn(self, objects: Iterable[Member]) -> tuple[str, ...]:
+    def _learn(self, objects: Iterable[Members]) -> tuple[str, ...]:
         """Remember keys and what they hold; gives the keys that are not remembered, for there are too many."""
         fresh: dict[str, None] = {}
         kinds = len(self._sliced)
         for members in objects:
             self._has_object = True
             fresh.update((key, None) for key in members if key not in self._positions)
-            self._sliced.update(
-                key for key, source in members.items() if not (source.startswith('"') or source == "null")
-            )
+            self._sliced.update(key for key, text in members.items() if isinstance(text, _Verbatim))
         room = max(0, _KEYS - len(self._positions))
         kept, left = list(fresh)[:room], list(fresh)[room:]
         if left:  # a key that feeds a column is always remembered
@@ -174,18 +199,12 @@ class JsonRecords:
             self._learn(members for source in sources[:_SAMPLE] if (members := _members(source)) is not None)
         found = _Decoded(self._shape)
         decode = self._shape.decoder().decode
-        for source in sources:
+        for start in range(0, len(sources), _RUN):
+            run = sources[start : start + _RUN]
             try:
-                found.objects.append(decode(source))
+                found.objects += list(map(decode, run))
             except (msgspec.DecodeError, RecursionError):
-                text = source.decode()
-                if _BLANK.fullmatch(text):
-                    continue
-                members = _members(source)
-                if members is None:
-                    found.malformed.append((len(found) + 1, text))
-                else:
-                    found.odd.append((len(found) + 1, members))
+                found.add_each(run, decode)
         if found.odd:
             found.unremembered = self._learn(members for _, members in found.odd)
         self._has_object = self._has_object or bool(found.objects)
@@ -216,7 +235,7 @@ class JsonRecords:
                 (pl.col(f"={key}") if key in texts else pl.lit(None, TEXT)).alias(position)
                 for key, position in needed.items()
             ),
-            json_object({unknown[key]: pl.col(f"={key}") for key in texts if key in unknown}).alias(EXTRA),
+            json_object({unknown[key]: text for key, text in texts.items() if key in unknown}).alias(EXTRA),
             ROW,
         )
 
@@ -224,61 +243,72 @@ class JsonRecords:
 def _odd(decoded: _Decoded, needed: dict[str, str], unknown: dict[str, str], row: int) -> pl.DataFrame:
     """The records that do not have the file's shape."""
     columns: dict[str, list[Any]] = {
-        position: [_text(members.get(key, "null")) for _, members in decoded.odd] for key, position in needed.items()
+        position: [members.get(key) for _, members in decoded.odd] for key, position in needed.items()
     }
     columns[EXTRA] = [_extra(members, unknown) for _, members in decoded.odd]
     columns[ROW] = [row + number for number, _ in decoded.odd]
     return pl.DataFrame(columns, schema=dict.fromkeys(columns, TEXT) | {ROW: pl.Int64()})
 
 
-def _extra(members: Member, unknown: dict[str, str]) -> str | None:
-    texts = {unknown[key]: _text(source) for key, source in members.items() if key in unknown}
-    known = {name: texts[name] for name in sorted(texts) if texts[name] is not None}
-    return msgspec.json.encode(known).decode() if known else None
+def _extra(members: Members, unknown: dict[str, str]) -> str | None:
+    texts = {unknown[key]: str(text) for key, text in members.items() if key in unknown and text is not None}
+    return msgspec.json.encode(dict(sorted(texts.items()))).decode() if texts else None
 
 
 # -- one object ----------------------------------------------------------------------------------------
 
 
-def _members(source: bytes) -> Member | None:
-    """The keys of an object and the sources of their values; None for what is no object."""
+def _members(source: bytes) -> Members | None:
+    """The members of an object; None for what is no object."""
     try:
-        return {key: str(bytes(value), "utf-8") for key, value in _MEMBERS.decode(source).items()}
+        return {key: _text(str(bytes(value), "utf-8")) for key, value in _MEMBERS.decode(source).items()}
     except msgspec.ValidationError:
         return None
     except (msgspec.DecodeError, RecursionError):
         return _members_by_python(source.decode())
 
 
-def _members_by_python(text: str) -> Member | None:
+def _members_by_python(text: str) -> Members | None:
     """The same of what Python's json module accepts and msgspec does not: NaN, Infinity, lone surrogates."""
     try:
-        if not isinstance(_PYTHON.decode(text), dict):
-            return None
-    except (ValueError, RecursionError):
+        values = _PYTHON.decode(text)
+    except (json.JSONDecodeError, RecursionError):
         return None
-    members = {}
-    at = _after_space(text, _after_space(text, 0) + 1)
-    while text[at] != "}":
+    if not isinstance(values, dict):
+        return None
+    if any(isinstance(value, dict | list) for value in values.values()):
+        values = _with_slices(text)
+    return {_LONE_SURROGATE.sub("\ufffd", key): _text_by_python(value) for key, value in values.items()}
+
+
+def _text_by_python(value: str | bool | None) -> str | None:
+    if value is None or isinstance(value, _Verbatim):
+        return value
+    return _Verbatim("true" if value else "false") if isinstance(value, bool) else _LONE_SURROGATE.sub("\ufffd", value)
+
+
+def _with_slices(text: str) -> dict[str, Any]:
+    """The members of a valid object, nested values as they stand."""
+    values: dict[str, Any] = {}
+    at = _after(_OPENING, text, 0)
+    while text[at - 1] != "}":
         key, at = _PYTHON.raw_decode(text, at)
-        at = _after_space(text, _after_space(text, at) + 1)  # the colon
-        _, end = _PYTHON.raw_decode(text, at)
-        members[_LONE_SURROGATE.sub("\ufffd", key)] = text[at:end]
-        at = _after_space(text, end)
-        if text[at] == ",":
-            at = _after_space(text, at + 1)
-    return members
+        start = _after(_COLON, text, at)
+        value, end = _PYTHON.raw_decode(text, start)
+        values[key] = _Verbatim(text[start:end]) if isinstance(value, dict | list) else value
+        at = _after(_FOLLOWING, text, end)
+    return values
 
 
-def _after_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
+def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
+    found = pattern.match(text, at)
     return found.end() if found else at
 
 
 def _text(source: str) -> str | None:
     """A value's text: a string's content, null for null, anything else as it stands."""
     if not source.startswith('"'):
-        return None if source == "null" else source
+        return None if source == "null" else _Verbatim(source)
     if "\\" not in source:
         return source[1:-1]
     return _LONE_SURROGATE.sub("\ufffd", _PYTHON.decode(source))
@@ -440,7 +470,7 @@ class _Document:
     def _sign(self) -> str:
         """The next character that is no white space, without taking it; nothing at the file's end."""
         while True:
-            self._move(_after_space(self._text, self._at))
+            self._move(_after(_SPACE, self._text, self._at))
             if self._at < len(self._text) or self._ended:
                 return self._text[self._at : self._at + 1]
             self._read_more()

@@ -335,8 +335,11 @@ class Ledger:
 
 
 def is_there(url: str) -> bool:
-    """Whether there is a ledger to be opened; opening makes one. A server is always there."""
-    parsed = make_url(url)
+    """Whether there is a ledger to be opened; opening makes one. A server, or a wrong URL, is for opening to judge."""
+    try:
+        parsed = make_url(url)
+    except SQLAlchemyError:
+        return True
     return parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").is_file()
 
 

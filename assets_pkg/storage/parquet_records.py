@@ -54,10 +54,13 @@ class ParquetRecords:
             size = max(1, min(fitting, 8 * size, _SLICE))
 
     def _texts(self, rows: pl.DataFrame, columns: Columns, done: int) -> pl.DataFrame:
-        text = [_text(pl.col(name), dtype) for name, dtype in self._schema.items()]
-        return rows.select(
-            *(text[position].alias(str(position)) for position in columns.positions.values()),
-            json_object({name: text[position] for name, position in columns.unknown.items()}).alias(EXTRA),
+        texts = rows.select(
+            _text(pl.col(name), dtype).alias(str(position))
+            for position, (name, dtype) in enumerate(self._schema.items())
+        )
+        return texts.select(
+            *(str(position) for position in columns.positions.values()),
+            json_object({name: texts[str(position)] for name, position in columns.unknown.items()}).alias(EXTRA),
             pl.int_range(done + 1, done + 1 + pl.len(), dtype=pl.Int64).alias(ROW),
         )
 

@@ -58,14 +58,17 @@ class Reader(Protocol):
         """All records, once."""
 
 
-def json_object(values: Mapping[str, pl.Expr]) -> pl.Expr:
+def json_object(texts: Mapping[str, pl.Series]) -> pl.Expr:
     """JSON object of the texts that are not null, by sorted name; null when there is none."""
-    if not values:
+    if not texts:
         return pl.lit(None, pl.String())
-    members = pl.concat_str((_member(name, values[name]) for name in sorted(values)), separator=",", ignore_nulls=True)
-    return pl.when(members != "").then(pl.concat_str(pl.lit("{"), members, pl.lit("}")))
+    members = [texts[name].alias(name) for name in sorted(texts)]
+    if not any(member.has_nulls() for member in members):
+        return pl.struct(pl.lit(member) for member in members).struct.json_encode()  # several times as fast
+    listed = pl.concat_str(map(_member, members), separator=",", ignore_nulls=True)
+    return pl.when(listed != "").then(pl.concat_str(pl.lit("{"), listed, pl.lit("}")))
 
 
-def _member(name: str, value: pl.Expr) -> pl.Expr:
-    alone = pl.struct(value.alias(name)).struct.json_encode()
-    return pl.when(value.is_not_null()).then(alone.str.strip_prefix("{").str.strip_suffix("}"))
+def _member(text: pl.Series) -> pl.Expr:
+    alone = pl.struct(pl.lit(text)).struct.json_encode()
+    return pl.when(pl.lit(text).is_not_null()).then(alone.str.strip_prefix("{").str.strip_suffix("}"))

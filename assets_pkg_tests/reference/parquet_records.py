@@ -54,7 +54,9 @@ def value_text(value: Any) -> str | None:
     if _holds_bytes(kind):
         buffer = value.as_buffer()
         return str(buffer.to_pybytes().decode("utf-8", errors="replace"))
-    return _json_text(value)
+    if pa.types.is_nested(kind):
+        return _json_text(value)
+    raise NotImplementedError(f"the contract has no text for {kind}")
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

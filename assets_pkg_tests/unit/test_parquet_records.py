@@ -202,7 +202,7 @@ def good_bytes(folder: Path, rows: int = 5000) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda _: b"", r"empty \(0 bytes\)"),
+        (lambda _: b"", "empty (0 bytes)"),
         (lambda _: b"PAR1 no parquet", "no valid parquet"),
         (lambda _: b"PAR1", "no valid parquet"),
         (lambda _: b"x" * 5000, "no valid parquet"),
@@ -221,13 +221,9 @@ def test_a_broken_file_is_failed_and_stops_no_other(
     assert landed.rows == 1
     failed = next(file for file in landed.files if file.path == bad)
     assert failed.status == "FAILED"
-    pytest.raises(UnreadableFileError, _raise, failed.error).match(message)
+    assert message in (failed.error or "")
     assert "ask for it again" in (failed.error or "")
     assert "\n" not in (failed.error or "")
-
-
-def _raise(error: str) -> None:
-    raise UnreadableFileError(error)
 
 
 def test_any_damage_is_failed_or_read(tmp_path: Path) -> None:
