@@ -1,5 +1,6 @@
 """Loading a policy: the default file, a partial file laid over it, validation with messages that help."""
 
+from collections.abc import Hashable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,22 @@ def load_policy(path: Path | None = None, overlay: dict[str, Any] | None = None)
         raise PolicyError(f"{source} cannot be used:\n{faults}") from None
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key stands once: of two, one would be ignored in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.MarkedYAMLError(problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError(f"policy file {path} cannot be read: {error}. Check PIPELINE_POLICY.") from error
     except yaml.YAMLError as error:

@@ -3,11 +3,21 @@
 import codecs
 import hashlib
 import json
+import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
 import pycountry
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from assets_pkg.policy.columns import ESSENTIAL_COLUMNS, FEED_COLUMNS, INGEST_DATE
 
@@ -33,12 +43,20 @@ Names = Annotated[dict[str, str], BeforeValidator(_without_nulls)]
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        # YAML reads yes, no, on, off, true and false as switches; pydantic would take them for 1 and 0.
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("is a switch (true, yes, on …) where another value belongs; put quotes around a text")
+        return value
+
 
 class FeedPolicy(_Frozen):
     """What one feed must bring."""
 
     required: tuple[str, ...]
-    aliases: dict[str, tuple[str, ...]] = {}
+    aliases: Annotated[dict[str, tuple[str, ...]], BeforeValidator(_without_nulls)] = {}
     check_orphans: bool = True
 
     @model_validator(mode="after")
@@ -46,6 +64,8 @@ class FeedPolicy(_Frozen):
         seen: dict[str, str] = {}
         for column, names in self.aliases.items():
             for name in names:
+                if not name:
+                    raise ValueError(f"alias of {column} is empty")
                 if name != name.strip().lower():
                     raise ValueError(f"alias {name!r} of {column}: header names are compared in lower case, trimmed")
                 if seen.setdefault(name, column) != column:
@@ -98,7 +118,7 @@ class ReadingPolicy(_Frozen):
 class ValuePolicy(_Frozen):
     """How texts become values."""
 
-    null_tokens: tuple[Annotated[str, AfterValidator(str.lower)], ...]
+    null_tokens: tuple[Annotated[str, AfterValidator(lambda token: token.strip().lower())], ...]
     slash_dates: Literal["mdy", "dmy", "reject"]
     first_year: Annotated[int, Field(ge=1, le=9999)]
     last_year: Annotated[int, Field(ge=1, le=9999)]
@@ -125,12 +145,23 @@ class NamedCategory(_Frozen):
     aliases: Names = {}
 
     @model_validator(mode="after")
+    def _names_are_as_texts_are_compared(self) -> "NamedCategory":
+        for name in self.names:
+            compared = re.sub(r"[\s_-]+", "_", name.strip().lower())
+            if name != compared or not name:
+                raise ValueError(f"name {name!r} must be written as texts are compared: {compared!r}")
+        return self
+
+    @model_validator(mode="after")
     def _aliases_lead_to_names(self) -> "NamedCategory":
         for alias, name in self.aliases.items():
             if not alias.strip() or alias in self.names:
                 raise ValueError(f"alias {alias!r} is {'blank' if not alias.strip() else 'a name of its own'}")
             if name not in self.names:
-                raise ValueError(f"alias {alias!r} leads to {name!r}, which is none of {', '.join(self.names)}")
+                raise ValueError(
+                    f"alias {alias!r} leads to {name!r}, which is none of {', '.join(self.names)}; an alias of the "
+                    "default policy is taken away by setting it to null"
+                )
         return self
 
 

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from operator import attrgetter
 from typing import IO, Any, Final, NoReturn
@@ -73,7 +74,9 @@ class _Shape:
     keys: tuple[str, ...] = ()
     sliced: frozenset[str] = frozenset()
 
-    def decoder(self) -> msgspec.json.Decoder[Any]:
+    @cached_property
+    def decode(self) -> Callable[[bytes], Any]:
+        """Gives an object as the struct; raises msgspec.DecodeError for what has another shape."""
         fields: list[tuple[str, Any, Any]] = [
             (f"k{number}", *((msgspec.Raw, _NULL) if key in self.sliced else (str | None, None)))
             for number, key in enumerate(self.keys)
@@ -81,7 +84,7 @@ class _Shape:
         names = {f"k{number}": key for number, key in enumerate(self.keys)}
         # Without garbage collection: the objects hold texts only.
         struct = msgspec.defstruct("Record", fields, rename=names, forbid_unknown_fields=True, gc=False)
-        return msgspec.json.Decoder(struct)
+        return msgspec.json.Decoder(struct).decode
 
     def texts(self, objects: list[Any]) -> Iterator[tuple[str, pl.Series]]:
         """Each key with its values as text."""
@@ -103,11 +106,11 @@ class _Decoded:
     def __len__(self) -> int:
         return len(self.objects) + len(self.odd) + len(self.malformed)
 
-    def add_each(self, sources: list[bytes], decode: Callable[[bytes], Any]) -> None:
-        """Add records of which not all have the shape that `decode` takes."""
+    def add_each(self, sources: list[bytes]) -> None:
+        """Add records of which not all have the file's shape."""
         for source in sources:
             try:
-                self.objects.append(decode(source))
+                self.objects.append(self.shape.decode(source))
             except (msgspec.DecodeError, RecursionError):
                 text = source.decode()
                 if _BLANK.fullmatch(text):
@@ -190,7 +193,9 @@ class JsonRecords:
         keys = list(self._positions)
         wanted = dict.fromkeys([*(keys[position] for position in needed), *self._shape.keys, *keys[:_FIELDS]])
         kept = tuple([key for key in wanted if not _NO_FIELD.search(key)][:_FIELDS])
-        self._shape = _Shape(kept, frozenset(self._sliced.intersection(kept)))
+        shape = _Shape(kept, frozenset(self._sliced.intersection(kept)))
+        if shape != self._shape:
+            self._shape = shape
 
     # -- records ----------------------------------------------------------------------------------------
 
@@ -198,13 +203,12 @@ class JsonRecords:
         if not self._positions:
             self._learn(members for source in sources[:_SAMPLE] if (members := _members(source)) is not None)
         found = _Decoded(self._shape)
-        decode = self._shape.decoder().decode
         for start in range(0, len(sources), _RUN):
             run = sources[start : start + _RUN]
             try:
-                found.objects += list(map(decode, run))
+                found.objects += list(map(found.shape.decode, run))
             except (msgspec.DecodeError, RecursionError):
-                found.add_each(run, decode)
+                found.add_each(run)
         if found.odd:
             found.unremembered = self._learn(members for _, members in found.odd)
         self._has_object = self._has_object or bool(found.objects)

@@ -50,18 +50,25 @@ def _peak_mib() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
+def run_days(bench: Workbench, first: date, last: date) -> list[date]:
+    """The days in order, then those that must be judged again; gives the latter."""
+    for day in days_from(first, (last - first).days + 1):
+        bench.run_day(day)
+    again: list[date] = []
+    while pending := bench.work.ledger.pending_days():
+        again += pending
+        for day in pending:
+            bench.run_day(day)
+    return again
+
+
 def _main(folder: str, ledger_url: str, first: str, last: str, dies_at: str = "") -> None:
     if dies_at:
         _die_at(dies_at)
-    start, end = date.fromisoformat(first), date.fromisoformat(last)
     print(READY, flush=True)
     before = _peak_mib()
     bench = Workbench(Path(folder), run=f"process {os.getpid()}", ledger_url=ledger_url)
-    for day in days_from(start, (end - start).days + 1):
-        bench.run_day(day)
-    while again := bench.work.ledger.pending_days():
-        for day in again:
-            bench.run_day(day)
+    run_days(bench, date.fromisoformat(first), date.fromisoformat(last))
     print(f"{before:.0f} {_peak_mib():.0f}", flush=True)
 
 

@@ -335,15 +335,15 @@ def _all(layout: Layout, made: Made) -> int:
     return sum(block.columns.height + len(block.malformed) for block in records.blocks(columns))
 
 
-def test_a_million_keys_take_no_memory() -> None:
+def test_any_number_of_keys_takes_no_memory() -> None:
     def piece(number: int) -> bytes:
         return b"".join(b'{"id":"1","key-%d":"x"}\n' % (number * 1000 + each) for each in range(1000))
 
-    assert _peak(lambda: _all(lines, Made(piece, 60))) < 20
+    assert _peak(lambda: _all(lines, Made(piece, 30))) < 20
 
 
 def test_a_large_array_takes_no_memory() -> None:
-    made = Made(lambda number: (b"[" if number == 0 else b",") + b'{"id":"1","note":"%d"}' % number, 100_000)
+    made = Made(lambda number: (b"[" if number == 0 else b",") + b'{"id":"1","note":"%d"}' % number, 50_000)
     with pytest.raises(UnreadableFileError, match="before the closing ]"):
         _all(document, made)
 
@@ -388,16 +388,14 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "a broken element": (b'[{"id":1},\n{"id":01},\n{"id":3}]', r"element 2 \(line 2\)"),
     "a broken line in an element": (b'[{"id":1},\n{\n"id"\n1}]', r"element 2 \(line 4\)"),
     "a control character": (b'[{"id":"\n"}]', "element 1"),
-    "too deep": (b"[" * 100_000, "nested too deeply"),
-    "an element too deep": (b'[{"id":' + b"[" * 100_000 + b"]" * 100_000 + b"}]", "nested too deeply"),
+    "too deep": (b"[" * 3000, "nested too deeply"),
+    "an element too deep": (b'[{"id":' + b"[" * 3000 + b"]" * 3000 + b"}]", "nested too deeply"),
 }
 
 
 @pytest.mark.parametrize("block", [1, 5, 64, 2**20])
 @pytest.mark.parametrize(("data", "message"), BROKEN.values(), ids=BROKEN)
 def test_anything_else_is_no_json(data: bytes, message: str, block: int) -> None:
-    if len(data) > 1000 and block < 64:
-        pytest.skip("takes long")
     with pytest.raises(UnreadableFileError, match=message) as raised:
         read(document, data, block)
     assert "sk for it again" in str(raised.value)

@@ -176,6 +176,34 @@ def test_maps_are_merged_and_lists_are_replaced(tmp_path: Path) -> None:
     assert own.categories.platform.aliases == {**DEFAULTS["categories"]["platform"]["aliases"], "fire": "tv"}
 
 
+def test_null_takes_the_aliases_of_a_header_away(tmp_path: Path) -> None:
+    own = load_policy(written(tmp_path, "feeds: {events: {aliases: {event_time: null}}}"))
+    assert own.feeds.events.aliases == {"customer_id": ("user_id",)}
+
+
+def test_null_tokens_are_compared_as_texts_are(tmp_path: Path) -> None:
+    assert load_policy(written(tmp_path, "values: {null_tokens: [' NIL ']}")).values.null_tokens == ("nil",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("values: {max_amount: 5}\nvalues: {max_amount: 6}", "key 'values' stands twice"),
+        ("values: {max_amount: 5, max_amount: 6}", "key 'max_amount' stands twice"),
+        ("values: {max_amount: true}", "values.max_amount: is a switch"),
+        ("values: {slash_dates: no}", "values.slash_dates: is a switch"),
+        ("alerts: {orphan_rate: {max_rate: yes}}", "max_rate: is a switch"),
+        ("feeds: {events: {aliases: {event_time: ['']}}}", "alias of event_time is empty"),
+        ("categories: {event_type: {names: ['Page View']}}", "'page_view'"),
+        ("categories: {platform: {names: [ios, web]}}", "taken away by setting it to null"),
+    ],
+)
+def test_what_nobody_can_have_meant_is_refused(content: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(PolicyError) as caught:
+        load_policy(written(tmp_path, content))
+    assert message in str(caught.value)
+
+
 def test_null_takes_an_alias_away(tmp_path: Path) -> None:
     content = """
         categories:
