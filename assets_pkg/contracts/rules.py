@@ -65,7 +65,7 @@ def reject_rules(feed: Feed, policy: Policy, day: date) -> tuple[Rule, ...]:
         Rule(
             MALFORMED_ROW,
             (),
-            "the record has more or fewer fields than the header, or a quote that never closes",
+            "the record has more or fewer fields than the header, a quote that never closes, or is no JSON object",
             when=is_malformed(),
         ),
         *(

@@ -129,7 +129,8 @@ def rejected_rows(work: Workplace, feed: Feed, day: date) -> RejectedRows:
 
 def preview(work: Workplace, feed: Feed, day: date) -> pl.DataFrame:
     """The first rejected rows: where they are, why, and what they say, as JSON of the columns that say anything."""
-    rows = work.lake.scan(feed.quarantine, [day]).head(work.policy.checks.sample_rows).collect()
+    quarantine = work.lake.scan(feed.quarantine, [day]).sort(ADDRESS)
+    rows = quarantine.head(work.policy.checks.sample_rows).collect(engine="streaming")
     said = [
         json.dumps({name: value for name, value in row.items() if value}, ensure_ascii=False)
         for row in rows.select(*feed.raw_columns, RAW_TEXT).iter_rows(named=True)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import polars as pl
 
 from assets_pkg.contracts.feeds import CUSTOMERS, EVENTS, ORDERS, Feed
-from assets_pkg.contracts.files import FAILED, SUCCESS, FileRecord
+from assets_pkg.contracts.files import FAILED, SKIPPED, SUCCESS, FileRecord
 from assets_pkg.contracts.tables import ALERTS
 from assets_pkg.policy import Policy
 from assets_pkg.policy.model import AlertRule
@@ -118,7 +118,7 @@ SPECS: Final[dict[str, AlertSpec]] = {
             _ALL,
             _clean_table,
             "too many rows that repeat others",
-            "Look for files with the same content; the tables are right, the sender should know.",
+            "The tables are right: each row counts once. The sender should know that rows repeat.",
         ),
         AlertSpec(
             "late_beyond_window",
@@ -214,21 +214,33 @@ def alerts_file(day: date, alerts: Sequence[Mapping[str, Any]]) -> dict[str, Any
     return {"ingest_date": day.isoformat(), "alerts": list(alerts)}
 
 
+def _some(count: float, what: str) -> str:
+    """A number of things, in words."""
+    return f"{int(count):,} {what}{'' if count == 1 else 's'}"
+
+
 def _missing_feed(day: _Day, feed: Feed) -> _Verdict:
     total, readable = day.value(feed, "total"), [file for file in day.files[feed.name] if file.status == SUCCESS]
-    details = {"files": len(day.files[feed.name]), "readable_files": len(readable), "records": int(total)}
-    return total == 0, f"{feed.name}: {len(readable)} readable files, {int(total):,} records", details
+    skipped = sum(file.status == SKIPPED for file in day.files[feed.name])
+    details = {
+        "files": len(day.files[feed.name]),
+        "readable_files": len(readable),
+        "skipped_files": skipped,
+        "records": int(total),
+    }
+    held = f" ({_some(skipped, 'file')} hold what came under another path)" if skipped else ""
+    return total == 0, f"{feed.name}: {_some(len(readable), 'readable file')}{held}, {_some(total, 'record')}", details
 
 
 def _failed_file(day: _Day, feed: Feed) -> _Verdict:
     failed = {file.path: file.error for file in day.files[feed.name] if file.status == FAILED}
-    return bool(failed), f"{feed.name}: {len(failed)} files could not be read", {"files": failed}
+    return bool(failed), f"{feed.name}: {_some(len(failed), 'file')} could not be read", {"files": failed}
 
 
 def _hourly_coverage(day: _Day, feed: Feed) -> _Verdict:
     hours = [hour for hour in HOURS if not day.value(feed, "by_hour", hour)]
     most = day.policy.alerts.hourly_coverage.max_missing_hours
-    message = f"{feed.name}: {len(hours)} hours without a clean event ({most} are allowed)"
+    message = f"{feed.name}: {_some(len(hours), 'hour')} without a clean event ({most} are allowed)"
     return len(hours) > most, message, {"missing_hours": hours, "max_missing_hours": most}
 
 
@@ -237,7 +249,7 @@ def _volume_drop(day: _Day, feed: Feed) -> _Verdict:
     total, most = day.value(feed, "total"), day.policy.alerts.volume_drop.max_drop
     details = {"total": int(total), "median": usual, "days": days, "max_drop": most}
     fired = usual is not None and usual * (1 - most) - total > _NOISE
-    return fired, f"{feed.name}: {int(total):,} rows, {_against(usual, days)}", details
+    return fired, f"{feed.name}: {_some(total, 'row')}, {_against(usual, days)}", details
 
 
 def _volume_spike(day: _Day, feed: Feed) -> _Verdict:
@@ -245,18 +257,24 @@ def _volume_spike(day: _Day, feed: Feed) -> _Verdict:
     total, most = day.value(feed, "total"), day.policy.alerts.volume_spike.max_ratio
     details = {"total": int(total), "median": usual, "days": days, "max_ratio": most}
     fired = usual is not None and total - usual * most > _NOISE
-    return fired, f"{feed.name}: {int(total):,} rows, {_against(usual, days)}", details
+    return fired, f"{feed.name}: {_some(total, 'row')}, {_against(usual, days)}", details
 
 
 def _against(usual: float | None, days: int) -> str:
-    return f"median of {days} days before {usual:,g}" if usual is not None else f"only {days} days before to compare"
+    return (
+        f"median of {days} days before {usual:,g}"
+        if usual is not None
+        else f"only {_some(days, 'day')} before to compare"
+    )
 
 
 def _quarantine_rate(day: _Day, feed: Feed) -> _Verdict:
     usual, days = day.usual(feed, "quarantine_rate")
     rate, most = day.value(feed, "quarantine_rate"), day.policy.alerts.quarantine_rate.max_points_above
     details = {"quarantine_rate": rate, "median": usual, "days": days, "max_points_above": most}
-    against = f"median of {days} days before {usual:.1%}" if usual is not None else f"only {days} days to compare"
+    against = (
+        f"median of {days} days before {usual:.1%}" if usual is not None else f"only {_some(days, 'day')} to compare"
+    )
     fired = usual is not None and rate - usual - most > _NOISE
     return fired, f"{feed.name}: {rate:.1%} of rows rejected, {against}", details
 
@@ -278,7 +296,9 @@ def _duplicate_rate(day: _Day, feed: Feed) -> _Verdict:
 def _late_beyond_window(day: _Day, feed: Feed) -> _Verdict:
     late, most = int(day.value(feed, "late_beyond_window")), day.policy.alerts.late_beyond_window.max_events
     window = day.policy.activity.late_window_days
-    message = f"{feed.name}: {late:,} events came more than {window} days late and do not count for their day"
+    message = (
+        f"{feed.name}: {_some(late, 'event')} too late to count for their own day (more than {_some(window, 'day')})"
+    )
     return late > most, message, {"late_beyond_window": late, "late_window_days": window, "max_events": most}
 
 
@@ -289,7 +309,11 @@ def _schema_drift(day: _Day, feed: Feed) -> _Verdict:
         missing = [column for column in required if column in file.absent_columns]
         if file.status == SUCCESS and (missing or file.unknown_columns):
             drifted[file.path] = {"missing": missing, "unknown": sorted(file.unknown_columns)}
-    return bool(drifted), f"{feed.name}: {len(drifted)} files with other columns than agreed", {"files": drifted}
+    return (
+        bool(drifted),
+        f"{feed.name}: {_some(len(drifted), 'file')} with other columns than agreed",
+        {"files": drifted},
+    )
 
 
 _RULES: Final[dict[str, Callable[[_Day, Feed], _Verdict]]] = {

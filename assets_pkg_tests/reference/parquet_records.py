@@ -125,7 +125,7 @@ def _float_text(value: float, bits: int) -> str:
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
+        return "inf" if value > 0 else "-inf"
     if bits == 64:
         return _plain(Decimal(repr(value)))
     form = _FLOAT_FORMATS[bits]

@@ -575,7 +575,8 @@ def test_a_name_that_is_not_utf8_does_not_stop_the_day(bench: Workbench) -> None
 def test_a_files_fingerprint_is_of_its_bytes(bench: Workbench) -> None:
     bench.put("events_raw.csv", b"abc")
     (file,) = find_files(bench.work.raw_root, EVENTS, DAY)
-    assert file.fingerprint() == ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", 3)
+    found = file.fingerprint()
+    assert (found.sha256, found.bytes) == ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", 3)
 
 
 def test_a_raw_file_knows_where_it_is(bench: Workbench) -> None:
