@@ -4,21 +4,23 @@ What is new is read, what is unchanged is carried over unread, what another file
 ledger is told before the table is touched and after it was committed, so a crash between leaves PROCESSING.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 
 import polars as pl
 
-from assets_pkg.contracts.feeds import SOURCE_FILE, Feed
+from assets_pkg.contracts.feeds import ABSENT_COLUMNS, SOURCE_FILE, Feed
 from assets_pkg.contracts.files import FAILED, PROCESSING, SKIPPED, SUCCESS, FileRecord
 from assets_pkg.policy import Policy
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.lake import DataFile, PartitionWriter
-from assets_pkg.storage.raw_files import Fingerprint, RawFile, find_files, open_raw_file
+from assets_pkg.storage.raw_files import Fingerprint, RawFile, RawRecords, find_files, open_raw_file
 from assets_pkg.storage.records import HeaderGrewError, UnreadableFileError
 
-_SHA256 = "content_sha256"
+_SHA256, _BYTES, _UNKNOWN = "content_sha256", "bytes", "unknown_columns"
 
 
 @dataclass(frozen=True)
@@ -169,9 +171,7 @@ class _RawStep:
             for path in self.earlier.keys() - set(self.now):
                 if path in doubtful or path not in self.before:
                     attempts = self.before[path].attempts if path in self.before else 0
-                    digest = self.earlier[path][0].facts().get(_SHA256, "")
-                    rows = int(self._rows(path).select(pl.len()).collect().item())
-                    found[path] = FileRecord(path, digest, 0, PROCESSING, records=rows, attempts=attempts)
+                    found[path] = replace(self._told_by_table(path), attempts=attempts)
         return {path: record for path, record in found.items() if path not in self.forgotten}
 
     def _touched(
@@ -202,12 +202,24 @@ class _RawStep:
                     self._earlier.setdefault(path, []).append(data_file)
         return self._earlier
 
-    def _rows(self, path: str) -> pl.LazyFrame:
-        of_file = [pl.scan_parquet(each.location) for each in self.earlier.get(path, ())]
-        return pl.concat(of_file).filter(pl.col(SOURCE_FILE) == path)
+    def _told_by_table(self, path: str) -> FileRecord:
+        """What the data files say of a raw file whose rows they hold."""
+        rows = pl.concat([pl.scan_parquet(each.location) for each in self.earlier[path]])
+        count = rows.filter(pl.col(SOURCE_FILE) == path).select(pl.len()).collect().item()
+        facts = [each.facts() for each in self.earlier[path]]
+        unknown = [name for each in facts for name in json.loads(each.get(_UNKNOWN, "[]"))]
+        return FileRecord(
+            path,
+            facts[0].get(_SHA256, ""),
+            int(facts[0].get(_BYTES, 0)),
+            PROCESSING,
+            records=int(count),
+            absent_columns=tuple(json.loads(facts[0].get(ABSENT_COLUMNS, "[]"))),
+            unknown_columns=tuple(dict.fromkeys(unknown)),
+        )
 
     def _carry_over(self, record: FileRecord, writer: PartitionWriter) -> None:
-        writer.describe(_facts(record))
+        writer.describe(partial(_facts, record))
         for data_file in self.earlier.get(record.path, ()):
             writer.write(pl.read_parquet(data_file.location).filter(pl.col(SOURCE_FILE) == record.path))
         writer.flush()
@@ -255,7 +267,13 @@ def _raw_files_of(data_file: DataFile) -> list[str]:
 
 def _facts(record: FileRecord) -> dict[str, str]:
     """What a data file says of its rows, so that the table alone tells whose content it holds."""
-    return {SOURCE_FILE: record.path, _SHA256: record.content_sha256}
+    return {
+        SOURCE_FILE: record.path,
+        _SHA256: record.content_sha256,
+        _BYTES: str(record.bytes),
+        ABSENT_COLUMNS: json.dumps(record.absent_columns),
+        _UNKNOWN: json.dumps(record.unknown_columns),
+    }
 
 
 def _unread(record: FileRecord) -> FileRecord:
@@ -265,21 +283,25 @@ def _unread(record: FileRecord) -> FileRecord:
 
 def _read_into(writer: PartitionWriter, file: RawFile, record: FileRecord, policy: Policy) -> FileRecord:
     """Write the file's records. Raises UnreadableFileError."""
-    writer.describe(_facts(record))
     start = writer.mark()
     for whole_header in (False, True):
         try:
             with open_raw_file(file, policy, whole_header=whole_header) as records:
+
+                def outcome(records: RawRecords = records) -> FileRecord:
+                    return replace(
+                        _unread(record),
+                        status=SUCCESS,
+                        records=records.rows,
+                        absent_columns=records.columns.absent,
+                        unknown_columns=records.columns.unknown_names(),
+                    )
+
+                writer.describe(lambda: _facts(outcome()))
                 for rows in records:
                     writer.write(rows)
                 writer.flush()
-                return replace(
-                    _unread(record),
-                    status=SUCCESS,
-                    records=records.rows,
-                    absent_columns=records.columns.absent,
-                    unknown_columns=records.columns.unknown_names(),
-                )
+                return outcome()
         except HeaderGrewError:  # a key further down changes what the columns mean: look at all of them first
             writer.back_to(start)
     raise AssertionError("a header that is whole cannot grow")

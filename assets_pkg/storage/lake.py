@@ -13,7 +13,7 @@ import io
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -70,10 +70,13 @@ class PartitionWriter:
     _pending: list[pl.DataFrame] = field(default_factory=list)
     _pending_rows: int = 0
     _written: list[tuple[str, int, int, str]] = field(default_factory=list)  # name, bytes, rows, digest
-    _facts: Mapping[str, str] = field(default_factory=dict)
+    _facts: Callable[[], dict[str, str]] = dict
 
-    def describe(self, facts: Mapping[str, str]) -> None:
-        """Say something of the rows that follow; it is kept in their data files, which hold no other rows."""
+    def describe(self, facts: Callable[[], dict[str, str]]) -> None:
+        """Say something of the rows that follow.
+
+        Each of their data files, which hold no others, keeps what `facts` gives when it is written.
+        """
         self.flush()
         self._facts = facts
 
@@ -113,7 +116,7 @@ class PartitionWriter:
             compression="zstd",
             compression_level=_COMPRESSION_LEVEL,
             row_group_size=max(frame.height, 1),
-            metadata=dict(self._facts),
+            metadata=self._facts(),
         )
         content = buffer.getbuffer()
         digest = hashlib.blake2b(content, digest_size=10).hexdigest()

@@ -22,6 +22,11 @@ from assets_pkg_tests.workbench import Workbench, days_from
 READY: Final = "ready"
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -65,11 +70,11 @@ def run_days(bench: Workbench, first: date, last: date) -> list[date]:
 def _main(folder: str, ledger_url: str, first: str, last: str, dies_at: str = "") -> None:
     if dies_at:
         _die_at(dies_at)
-    print(READY, flush=True)
+    _say(READY)
     before = _peak_mib()
     bench = Workbench(Path(folder), run=f"process {os.getpid()}", ledger_url=ledger_url)
     run_days(bench, date.fromisoformat(first), date.fromisoformat(last))
-    print(f"{before:.0f} {_peak_mib():.0f}", flush=True)
+    _say(f"{before:.0f} {_peak_mib():.0f}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ rerun that gives what an undisturbed run gives.
 import ctypes
 import gzip
 import hashlib
+import itertools
 import os
 import shutil
 import signal
@@ -17,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,14 +119,14 @@ def test_a_full_disk_fails_the_run_and_loses_nothing(tmp_path: Path, size: str) 
     with small_disk(bench.settings.lake_dir, size) as remount:
         more_events(bench)
         told = run(bench)
-        print(told.stderr)
         assert_whole(bench)
-        fails(told, 1, "No space left on device", "make room")
+        fails(told, 1, "No space left on device")
         remount("100m")
-        succeeds(run(bench))
+        bench.run_day()
         assert_same(outcome(bench), in_peace(tmp_path / "theirs", more_events), size)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_for_the_second_run_keeps_the_first_ones_tables(tmp_path: Path) -> None:
     bench = project(tmp_path / "ours")
     with small_disk(bench.settings.lake_dir, "100m") as remount:
@@ -136,30 +136,30 @@ def test_a_disk_that_is_full_for_the_second_run_keeps_the_first_ones_tables(tmp_
         remount(f"{used // 1024 + 60}k")
         more_events(bench)
         told = run(bench)
-        print(told.stderr)
         now = outcome(bench)
         assert now.versions == before.versions
         assert now.reports == before.reports
-        fails(told, 1, "No space left on device", "make room")
+        fails(told, 1, "No space left on device")
         remount("100m")
         succeeds(run(bench))
         assert_same(outcome(bench), in_peace(tmp_path / "theirs", more_events), "after room was made")
 
 
-@pytest.mark.parametrize("size", ["4k", "64k", "112k", "140k"])
+@pytest.mark.parametrize(
+    "size", [pytest.param(size, marks=pytest.mark.slow) for size in ("4k", "64k", "80k", "100k", "112k", "140k")]
+)
 def test_a_full_disk_of_the_ledger_fails_the_run_and_loses_nothing(tmp_path: Path, size: str) -> None:
     bench = project(tmp_path / "ours", f"sqlite:///{tmp_path}/small/ledger.db")
     with small_disk(tmp_path / "small", size) as remount:
-        for number in range(300):
+        for number in range(100):
             bench.put(f"orders_raw_{number:03}_{'x' * 150}.csv", feed_csv("orders", {"order_id": f"o{number}"}))
         told = run(bench)
-        print(told.stderr)
         fails(told, 1, "the file ledger at", "Make room on its disk")
         assert_whole(bench)
         remount("10m")
         succeeds(run(bench))
         assert {file.status for feed in FEEDS.values() for file in bench.files(feed)} == {SUCCESS}
-        assert len(bench.rows("raw_orders")) == 310
+        assert len(bench.rows("raw_orders")) == 110
 
 
 # -- a lake that cannot be written ----------------------------------------------------------------------------
@@ -174,6 +174,7 @@ def as_nobody_special(*command: str) -> list[str]:
     return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", *command]
 
 
+@pytest.mark.slow
 def test_a_lake_that_may_not_be_written_is_named_and_left_as_it_is(tmp_path: Path) -> None:
     bench = project(tmp_path / "ours")
     bench.run_day()
@@ -193,7 +194,6 @@ def test_a_lake_that_may_not_be_written_is_named_and_left_as_it_is(tmp_path: Pat
     )
     for place in places:
         place.chmod(stat.S_IRWXU)
-    print(told.stderr)
     now = outcome(bench)
     assert now.versions == before.versions
     assert now.reports == before.reports
@@ -224,6 +224,7 @@ def locked(bench: Workbench) -> Iterator[None]:
     engine.dispose()
 
 
+@pytest.mark.parametrize("ledger_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 def test_a_ledger_that_stays_locked_fails_the_run_and_is_named(tmp_path: Path, ledger_url: str) -> None:
     bench = project(tmp_path / "ours", ledger_url)
     bench.run_day()
@@ -231,13 +232,13 @@ def test_a_ledger_that_stays_locked_fails_the_run_and_is_named(tmp_path: Path, l
     corrected(bench)
     with locked(bench):
         told = run(bench, PIPELINE_LEDGER_WAIT_SECONDS="1")
-    print(told.stderr)
     fails(told, 1, "the file ledger at", "ledger", "Another process has kept it locked for 1 s", "run the day again")
     assert_same(outcome(bench), before, "nothing was changed")
-    succeeds(run(bench))
+    bench.run_day()
     assert_same(outcome(bench), in_peace(tmp_path / "theirs", corrected), "when it was free again")
 
 
+@pytest.mark.slow
 def test_a_ledger_that_is_freed_in_time_is_waited_for(tmp_path: Path, ledger_url: str) -> None:
     bench = project(tmp_path / "ours", ledger_url)
     bench.run_day()
@@ -293,7 +294,7 @@ def assert_whole_or_failed(bench: Workbench, file: FileRecord, contents: dict[st
     """A SUCCESS file's rows are those of the content its SHA-256 names; a FAILED one has none, and a message."""
     rows = [row for row in bench.rows("raw_events") if row["source_file"] == file.path]
     if file.status == SUCCESS:
-        assert len(rows) == file.records == contents[file.content_sha256].count(b"\n") - 1
+        assert len(rows) == file.records == len(contents[file.content_sha256].splitlines()) - 1
     else:
         assert (file.status, rows) == (FAILED, [])
         assert "changed while it was read" in (file.error or "")
@@ -338,9 +339,21 @@ def test_a_file_that_grows_while_it_is_read_is_never_half_taken(bench: Workbench
     assert_whole_or_failed(bench, file, {hashlib.sha256(path.read_bytes()).hexdigest(): path.read_bytes()})
 
 
-@pytest.mark.parametrize("how", ["rewritten", "replaced", "cut off", "deleted"])
-@pytest.mark.parametrize("opened", [1, 2], ids=["while it is hashed", "while it is read"])
-@pytest.mark.parametrize("is_settled", [False, True], ids=["fresh", "settled"])
+def in_the_normal_suite(how: str, opened: int, is_settled: bool) -> bool:
+    return how in ("rewritten", "cut off") and opened == 2 and not is_settled
+
+
+@pytest.mark.parametrize(
+    ("how", "opened", "is_settled"),
+    [
+        pytest.param(
+            *case,
+            marks=[] if in_the_normal_suite(*case) else pytest.mark.slow,
+            id=f"{case[0]} while it is {('hashed', 'read')[case[1] - 1]}{', settled' if case[2] else ''}",
+        )
+        for case in itertools.product(["rewritten", "replaced", "cut off", "deleted"], [1, 2], [False, True])
+    ],
+)
 def test_a_file_that_changes_under_our_hands_is_never_half_taken(
     bench: Workbench, how: str, opened: int, is_settled: bool
 ) -> None:
@@ -392,6 +405,14 @@ def test_a_file_that_changes_under_our_hands_is_never_half_taken(
 # -- bombs ----------------------------------------------------------------------------------------------------
 
 GIBI: Final = 2**30
+BOMBS: Final = {
+    "csv": "a line is longer than 16 MiB. This is no CSV file",
+    "csv.gz": "a line is longer than 16 MiB. This is no CSV file",
+    "jsonl": "a line is longer than 16 MiB. This is no JSON lines file",
+    "ndjson.gz": "a line is longer than 16 MiB. This is no JSON lines file",
+    "json": "a .json file begins with [ or {",
+    "parquet": "no valid parquet file",
+}
 
 
 def bomb(path: Path) -> None:
@@ -404,10 +425,10 @@ def bomb(path: Path) -> None:
         stream.truncate(GIBI)
 
 
-@pytest.mark.parametrize("ending", ["csv", "jsonl", "csv.gz", "jsonl.gz", "json", "json.gz", "parquet"])
+@pytest.mark.parametrize(
+    "ending", [ending if "csv" in ending else pytest.param(ending, marks=pytest.mark.slow) for ending in BOMBS]
+)
 def test_a_gigabyte_without_a_line_end_is_refused_and_little_memory_is_used(bench: Workbench, ending: str) -> None:
-    if ending == "json.gz":
-        pytest.skip("no such format")
     put_files(bench, DAY, good_day(DAY))
     bomb(bench.settings.raw_dir / f"ingest_date={DAY}/events_raw_bomb.{ending}")
     process = subprocess.run(
@@ -426,12 +447,10 @@ def test_a_gigabyte_without_a_line_end_is_refused_and_little_memory_is_used(benc
     assert ready == READY
     before, peak = map(int, peaks.split())
     good, bad = bench.files(EVENTS)
-    print(ending, before, peak, bad.error)
-    assert peak - before < 400
+    assert peak - before < 300, f"{before} MiB when it began, {peak} MiB at most"
     assert (good.status, good.records, bad.status) == (SUCCESS, 24, FAILED)
     assert [file.status for file in bench.files(ORDERS)] == [SUCCESS]
-    if ending != "parquet":
-        assert "is longer than 16 MiB" in (bad.error or "")
+    assert BOMBS[ending] in (bad.error or "")
 
 
 # -- a rerun --------------------------------------------------------------------------------------------------
@@ -442,34 +461,21 @@ def test_a_rerun_opens_no_raw_file_and_with_verify_each_of_them_once(tmp_path: P
     bench.put("hour=03/events_raw.csv", feed_csv("events", {"event_id": "late"}))
     bench.put("hour=04/events_raw.csv", feed_csv("events", {"event_id": "late"}))  # skipped: the same content
     bench.put("orders_raw_2.csv.gz", gzip.compress(feed_csv("orders", {"order_id": "o-2"}).encode()))
-    bench.put("orders_raw_3.csv.gz", b"broken")  # FAILED: tried again by every run
     time.sleep(SETTLED_SECONDS + 0.1)
     bench.run_day()
-    files = [file for feed in FEEDS.values() for file in bench.files(feed)]
-    attempts = {file.path: file.attempts for file in files}
+    before = [entry for entry in bench.work.ledger.entries() if entry["attempts"]]
+    assert len(before) == 6
     folder = bench.settings.raw_dir / f"ingest_date={DAY}"
     watch = Watch(folder, folder / "hour=03", folder / "hour=04")
     (folder / "customers_raw.csv").read_bytes()
     assert watch.opened() == ["customers_raw.csv"]  # it sees
-
-    def now_tried() -> list[str]:
-        new = {file.path: file.attempts for feed in FEEDS.values() for file in bench.files(feed)}
-        return sorted(path for path in attempts if new[path] != attempts[path])
-
-    tells = run(bench)
-    opened = watch.opened()
-    print(opened)
-    succeeds(tells)
-    assert set(opened) <= {"orders_raw_3.csv.gz"}, opened
-    assert now_tried() == [f"ingest_date={DAY}/orders_raw_3.csv.gz"]
-    (folder / "orders_raw_3.csv.gz").unlink()
     succeeds(run(bench))
     assert watch.opened() == []
     succeeds(run(bench, "--verify"))
-    verified = Counter(watch.opened())
+    verified = watch.opened()
     watch.close()
-    assert verified == Counter(file.path.rpartition("/")[2] for file in files if "_3" not in file.path)
-    assert now_tried() == []
+    assert sorted(verified) == sorted(entry["path"].rpartition("/")[2] for entry in before)
+    assert bench.work.ledger.entries() == before  # no attempt is counted, no time, no run
 
 
 # -- stopped --------------------------------------------------------------------------------------------------
@@ -489,7 +495,6 @@ def test_ctrl_c_ends_the_command_with_1_and_a_message_and_a_rerun_works(tmp_path
     process.send_signal(signal.SIGINT)
     told = subprocess.CompletedProcess([], 0, *process.communicate(timeout=60))
     told.returncode = process.returncode
-    print(told.stdout, told.stderr)
     assert_whole(bench)
     fails(told, 1, "interrupted", "run the days again")
     succeeds(run(bench))
@@ -505,8 +510,7 @@ def test_ctrl_c_before_the_work_has_begun_ends_the_command_too(tmp_path: Path, s
         process.wait(timeout=seconds)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)
-    print(seconds, process.returncode, *said)
-    assert process.returncode not in (0, None)
+    assert process.returncode not in (0, None), said
     succeeds(run(bench))
     assert_same(outcome(bench), in_peace(tmp_path / "theirs"), str(seconds))
 

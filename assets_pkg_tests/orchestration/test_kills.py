@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,26 +23,26 @@ import pytest
 
 from assets_pkg.contracts.feeds import EVENTS, FEEDS, SOURCE_FILE, SOURCE_ROW
 from assets_pkg.contracts.files import FAILED, SKIPPED, SUCCESS
-from assets_pkg.contracts.tables import TABLES
 from assets_pkg_tests.orchestration.pipeline import environment
 from assets_pkg_tests.orchestration.steps_alone import READY, run_days
 from assets_pkg_tests.orchestration.test_two_runs import project
 from assets_pkg_tests.workbench import DAY, ROOT, Workbench, days_from, feed_csv
 
 FIRST, SECOND, THIRD, FOURTH = DAYS = days_from(DAY, 4)
-KILLS_IN_ALL: Final = 50
+KILLS: Final = 50
 
 # -- the history ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What happens to raw files, and which days are run then."""
+    """What happens to raw files, which days are run then, and which day more must be processed because of them."""
 
     first: date
     last: date
     arrive: Mapping[tuple[date, str], bytes]
     leave: tuple[tuple[date, str], ...] = ()
+    again: date | None = None
 
 
 def customers(day: date) -> bytes:
@@ -133,6 +133,7 @@ def history(rows: int) -> list[Phase]:
             (SECOND, "hour=03/events_raw.jsonl"): events_jsonl(SECOND, "corrected three", rows // 2),
         },
         leave=((SECOND, "hour=07/events_raw.csv.gz"),),  # which a file of the third day was skipped for
+        again=THIRD,
     )
     settle = Phase(
         FIRST,
@@ -197,6 +198,12 @@ def run_to_its_end(process: "subprocess.Popen[str]") -> None:
     """Wait for the process, which must succeed."""
     told = process.communicate(timeout=300)
     assert process.returncode == 0, told
+
+
+def dies(process: "subprocess.Popen[str]") -> None:
+    """Wait for the process, which must kill itself."""
+    told = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, told
 
 
 def killed_after(process: "subprocess.Popen[str]", seconds: float) -> bool:
@@ -288,36 +295,45 @@ def undisturbed(bench: Workbench, phases: list[Phase], start: Start | None = Non
 def end_by_itself(bench: Workbench, phase: Phase, start: Start) -> None:
     """The run, started again for the last time.
 
-    A day outside the phase's range, that was being judged again, has to be asked for: nobody but the killed process
-    knew of it (see the xfail below).
+    A day outside the phase's range, that was being processed again, has to be asked for: nobody but the killed
+    process knew of it (see the xfail below).
     """
     run_to_its_end(start(bench, phase))
-    if phase.last != FOURTH:
-        run_to_its_end(start(bench, Phase(phase.first, FOURTH, {})))
+    if phase.again:
+        run_to_its_end(start(bench, Phase(phase.again, phase.again, {})))
 
 
 def kill_often(bench: Workbench, expected: Undisturbed, start: Start, seed: int, kills: list[int]) -> int:
     """Run the history with so many planned kills in each phase; gives how many there were.
 
     A phase's instants are spread evenly over the life of its run, in any order, each at random within its share.
-    A run that ended before its instant came is not counted, and phases may see kills after all work is done.
+    The work that earlier runs have done is not done again, so later runs may end before their instant: that is no
+    kill, and the instants that follow are of the shorter life.
     """
     chance = random.Random(seed)
     done = 0
-    for number, (phase, planned) in enumerate(zip(expected.phases, kills, strict=True), start=1):
+    for phase, outcome_of_phase, life, planned in zip(
+        expected.phases, expected.outcomes, expected.lives, kills, strict=True
+    ):
         happen(bench, phase)
-        life = expected.lives[number - 1]
-        instants = [life * (share + chance.random()) / planned for share in chance.sample(range(planned), planned)]
-        what = f"seed {seed}, phase {number}, instants {[round(each, 3) for each in instants]} of {life:.3f} s"
-        print(what)
+        instants = [(share + chance.random()) / planned for share in chance.sample(range(planned), planned)]
+        what = f"seed {seed}, days {phase.first} to {phase.last}, a life of {life:.2f} s, killed at"
         of_phase = 0
         for instant in instants:
-            of_phase += killed_after(start(bench, phase), instant)
+            process = start(bench, phase)
+            since = time.monotonic()
+            if killed_after(process, instant * life):
+                of_phase += 1
+                what += f" {instant * life:.3f}"
+            else:
+                life = time.monotonic() - since  # noqa: PLW2901 - of a run that finds most of its work done
+                what += f" (ended at {life:.3f})"
             assert_whole(bench)
-        assert of_phase or not planned, f"{what}: no kill in the phase"
+        sys.stdout.write(f"{what}\n")
+        assert of_phase, what
         done += of_phase
         end_by_itself(bench, phase, start)
-        assert_same(outcome(bench), expected.outcomes[number - 1], what)
+        assert_same(outcome(bench), outcome_of_phase, what)
     return done
 
 
@@ -335,14 +351,14 @@ def test_the_history_has_what_makes_crashes_hard(tmp_path: Path) -> None:
         for day in again:
             bench.run_day(day)
         assert not bench.work.ledger.pending_days()
-        assert again == ([THIRD] if phase.last == SECOND else [])
+        assert again == ([phase.again] if phase.again else [])
         seen.append(
             {
                 entry["path"].removeprefix("ingest_date=2025-12-"): entry["status"]
                 for entry in bench.work.ledger.entries()
             }
         )
-    first, second, third = seen
+    first, _, third = seen
     assert first["13/hour=09/events_raw.csv.gz"] == FAILED
     assert third["13/hour=09/events_raw.csv.gz"] == SUCCESS
     assert [each["11/events_raw_resent.csv"] for each in seen] == [SKIPPED, SUCCESS, SUCCESS]
@@ -353,9 +369,12 @@ def test_the_history_has_what_makes_crashes_hard(tmp_path: Path) -> None:
 
 
 def test_a_run_killed_a_few_times_gives_what_an_undisturbed_one_gives(tmp_path: Path) -> None:
-    phases = history(rows=400)[:2]
-    expected = undisturbed(Workbench(tmp_path / "undisturbed"), phases)
-    assert kill_often(Workbench(tmp_path / "killed"), expected, start_steps, seed=1, kills=[2, 2]) >= 2
+    arrive, change, _ = history(rows=400)
+    expected, bench = Workbench(tmp_path / "undisturbed"), Workbench(tmp_path / "killed")
+    for each in (expected, bench):
+        happen(each, arrive)
+        run_days(each, arrive.first, arrive.last)
+    assert kill_often(bench, undisturbed(expected, [change]), start_steps, seed=1, kills=[4]) >= 2
 
 
 @pytest.mark.xfail(strict=True, reason="PENDING ends with the raw step, not with its day")
@@ -364,13 +383,11 @@ def test_a_day_that_was_killed_while_it_was_processed_again_is_taken_up_by_the_n
     arrive, change, _ = history(rows=40)
     for each in (expected, bench):
         happen(each, arrive)
-        run_to_its_end(start_steps(each, arrive))
+        run_days(each, arrive.first, arrive.last)
         happen(each, change)
-    run_to_its_end(start_steps(expected, change))
-    process = start_steps(bench, change, f"clean:{THIRD}")
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
-    run_to_its_end(start_steps(bench, change))
+    dies(start_steps(bench, change, f"clean:{THIRD}"))
+    for each in (expected, bench):
+        run_days(each, change.first, change.last)
     assert_same(outcome(bench), outcome(expected), "killed on a day that nobody asked for")
 
 
@@ -388,47 +405,61 @@ def test_a_rerun_changes_nothing_after_a_vanished_file_was_taken_over(tmp_path: 
     assert_same(outcome(bench), before, "run again")
 
 
-@pytest.mark.parametrize("name", ["events_raw.csv", "events_raw.jsonl"])
-def test_what_was_odd_about_a_file_is_still_told_when_a_kill_and_its_deletion_met(tmp_path: Path, name: str) -> None:
+@pytest.mark.xfail(strict=True, reason="what start() does not write into the ledger is only known from the file")
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("events_raw.csv", b"event_id,mood\ne1,good\n"),
+        pytest.param("events_raw.jsonl", b'{"mood": null}\n', marks=pytest.mark.slow),
+    ],
+)
+def test_what_was_odd_about_a_file_is_still_told_when_a_kill_and_its_deletion_met(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
     expected, bench = Workbench(tmp_path / "undisturbed"), Workbench(tmp_path / "killed")
-    phase = Phase(DAY, DAY, {(DAY, name): b"event_id,mood\ne1,good\n" if name.endswith("csv") else b'{"mood": 1}\n'})
+    phase = Phase(DAY, DAY, {(DAY, name): content})
     for each in (expected, bench):
         happen(each, phase)
-    run_to_its_end(start_steps(expected, phase))
-    start_steps(bench, phase, "finish:events").communicate(timeout=60)
+    expected.run_day()
+    dies(start_steps(bench, phase, "finish:events"))
     for each in (expected, bench):
         (each.settings.raw_dir / f"ingest_date={DAY}" / name).unlink()
-        run_to_its_end(start_steps(each, phase))
+        each.run_day()
     assert_same(outcome(bench), outcome(expected), "killed before the ledger was told, then deleted")
 
 
+def new_seed() -> int:
+    """Another one each time, so that every slow run meets other instants."""
+    return random.SystemRandom().randrange(10**6)
+
+
 @pytest.mark.slow
-class TestManyKills:
-    """At least KILLS_IN_ALL, over the tests of this class."""
-
-    def test_the_steps_killed_again_and_again_give_what_undisturbed_ones_give(self, tmp_path: Path) -> None:
-        expected = undisturbed(Workbench(tmp_path / "undisturbed"), history(rows=12_000), start_steps)
-        seeds = [random.SystemRandom().randrange(10**6) for _ in range(4)]
-        kills = 0
-        for seed in seeds:
-            kills += kill_often(Workbench(tmp_path / f"killed {seed}"), expected, start_steps, seed, [6, 5, 5])
-        print(f"{kills} kills, lives {expected.lives}")
-        assert kills >= KILLS_IN_ALL
-
-    def test_the_steps_with_a_ledger_in_postgresql_too(self, tmp_path: Path, postgres_url: str) -> None:
-        expected = undisturbed(Workbench(tmp_path / "undisturbed"), history(rows=12_000), start_steps)
-        bench = Workbench(tmp_path / "killed", ledger_url=postgres_url)
-        seed = random.SystemRandom().randrange(10**6)
-        assert kill_often(bench, expected, start_steps, seed, [4, 4, 4]) >= 8
-
-    def test_the_command_line_killed_again_and_again_gives_what_an_undisturbed_one_gives(self, tmp_path: Path) -> None:
-        phases = history(rows=6_000)
-        expected = undisturbed(Workbench(project(tmp_path / "undisturbed")), phases, start_command)
-        seed = random.SystemRandom().randrange(10**6)
-        assert kill_often(Workbench(project(tmp_path / "killed")), expected, start_command, seed, [4, 4, 4]) >= 8
+def test_the_steps_killed_fifty_times_give_what_undisturbed_ones_give(tmp_path: Path) -> None:
+    expected = undisturbed(Workbench(tmp_path / "undisturbed"), history(rows=12_000), start_steps)
+    kills = histories = 0
+    while kills < KILLS and histories < 8:
+        bench = Workbench(tmp_path / f"history {histories}")
+        kills += kill_often(bench, expected, start_steps, new_seed(), [6, 5, 5])
+        histories += 1
+    sys.stdout.write(f"{kills} kills in {histories} histories\n")
+    assert kills >= KILLS
 
 
-@pytest.mark.parametrize("feed", ["events", "customers"])
+@pytest.mark.slow
+def test_the_steps_with_a_ledger_in_postgresql_give_the_same_too(tmp_path: Path, postgres_url: str) -> None:
+    expected = undisturbed(Workbench(tmp_path / "undisturbed"), history(rows=12_000), start_steps)
+    bench = Workbench(tmp_path / "killed", ledger_url=postgres_url)
+    assert kill_often(bench, expected, start_steps, new_seed(), [4, 4, 4]) >= 6
+
+
+@pytest.mark.slow
+def test_the_command_line_killed_again_and_again_gives_what_an_undisturbed_one_gives(tmp_path: Path) -> None:
+    expected = undisturbed(Workbench(project(tmp_path / "undisturbed")), history(rows=6_000), start_command)
+    bench = Workbench(project(tmp_path / "killed"))
+    assert kill_often(bench, expected, start_command, new_seed(), [4, 4, 4]) >= 6
+
+
+@pytest.mark.parametrize("feed", ["events", pytest.param("customers", marks=pytest.mark.slow)])
 def test_rows_committed_before_the_ledger_was_told_stay_when_their_file_is_gone_at_the_next_run(
     tmp_path: Path, feed: str, ledger_url: str
 ) -> None:
@@ -436,15 +467,13 @@ def test_rows_committed_before_the_ledger_was_told_stay_when_their_file_is_gone_
     bench.put_feed("customers", {"customer_id": "c1"}, {"customer_id": "c2"})
     bench.put_feed("events", {"event_id": "e1"}, {"event_id": "e2"}, {"event_id": "e3"})
     phase = Phase(DAY, DAY, {})
-    process = start_steps(bench, phase, f"finish:{feed}")
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
+    dies(start_steps(bench, phase, f"finish:{feed}"))
     (interrupted,) = bench.files(FEEDS[feed])
     assert interrupted.status == "PROCESSING"
     source = f"ingest_date={DAY}/{feed}_raw.csv"
     (bench.settings.raw_dir / source).unlink()
     for _ in range(2):
-        run_to_its_end(start_steps(bench, phase))
+        bench.run_day()
         (file,) = bench.files(FEEDS[feed])
         expected = {"customers": 2, "events": 3}[feed]
         assert (file.path, file.status, file.records) == (source, SUCCESS, expected)
