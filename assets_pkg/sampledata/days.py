@@ -119,7 +119,7 @@ def generate(
     hourly: bool = False,
     broken_gzip_days: Collection[date] = (),
 ) -> list[DayFiles]:
-    """Write the days from `start` to `end`, both included, as `out/ingest_date=.../{feed}_raw*.csv[.gz]`.
+    """Write the days from `start` to `end`, both included, as `out/ingest_date=.../{feed}_raw*`.
 
     The same arguments give the same bytes, and a day's files depend on (seed, day, events) and that day's
     options alone. Each day has `events` events records, orphans, duplicates and broken lines included.
@@ -183,7 +183,7 @@ class _Day:
                 contents[folder / BROKEN] = partial(broken_gzip, parts)
                 self.mess[f"{feed}/broken_gzip"] += 1
             records[feed] = sum(part.count for part in parts if not part.copy)
-            contents |= {folder / part.path: part.bytes for part in parts}
+            contents |= {folder / part.path: part.content for part in parts}
         _refuse_strangers(folder, contents)
         size = 0
         for path, make in contents.items():

@@ -3,14 +3,19 @@
 `FILE_MESS` says which feed gets which treatment on which day of a cycle; a `Part` becomes one file.
 """
 
+import csv
 import gzip
 import io
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+import polars as pl
 
 from assets_pkg.sampledata.mess import COLUMNS, CUSTOMERS, EVENTS, ORDERS
 from assets_pkg.sampledata.shop import HOUR, pick
@@ -24,6 +29,8 @@ CYCLE: Final = 5
 BROKEN: Final = "events_raw_broken.csv.gz"
 UNFINISHED: Final = ".part"
 _RESENT_SHARE: Final = 50
+_BAD_BYTE: Final = re.compile("[\udc80-\udcff]")
+_JSON_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 
 @dataclass
@@ -39,26 +46,49 @@ class Part:
     byte_order_mark: bool = False
     gzipped: bool = False
     copy: bool = False
+    form: Literal["csv", "jsonl", "parquet"] = "csv"
 
     @property
     def path(self) -> str:
         """Where it lies within the day's folder."""
-        return f"{self.folder}{self.name}.csv{'.gz' if self.gzipped else ''}"
+        return f"{self.folder}{self.name}.{self.form}{'.gz' if self.gzipped else ''}"
 
     @property
     def count(self) -> int:
         """Its records, without blank lines."""
         return sum(1 for _, text in self.records if text)
 
-    def bytes(self) -> bytes:
+    def content(self) -> bytes:
         """The file's content, the same wherever it is made."""
+        if self.form == "parquet":
+            return self._parquet()
         lines = [",".join(self.header)] + [text for _, text in self.records]
+        if self.form == "jsonl":
+            lines = [self._json(text) for _, text in self.records]
         if self.byte_order_mark:
             lines[0] = "\ufeff" + lines[0]
         if self.last_line_end:
             lines.append("")
         data = self.line_end.join(lines).encode("utf-8", errors="surrogateescape")
         return packed(data) if self.gzipped else data
+
+    def _json(self, text: str) -> str:
+        """A record as a JSON object, numbers as numbers; a broken one as it is, which is no JSON either."""
+        fields = next(csv.reader([text]), [])
+        if len(fields) != len(self.header):
+            return text
+        values = (value if _JSON_NUMBER.fullmatch(value) else json.dumps(value, ensure_ascii=False) for value in fields)
+        return (
+            "{"
+            + ", ".join(f"{json.dumps(name)}: {value}" for name, value in zip(self.header, values, strict=True))
+            + "}"
+        )
+
+    def _parquet(self) -> bytes:
+        rows = [next(csv.reader([text])) for _, text in self.records]
+        target = io.BytesIO()
+        pl.DataFrame(rows, schema=dict.fromkeys(self.header, pl.String), orient="row").write_parquet(target)
+        return target.getvalue()
 
 
 class FileMess(NamedTuple):
@@ -88,7 +118,7 @@ def save(path: Path, data: bytes) -> None:
 
 def broken_gzip(parts: list[Part]) -> bytes:
     """The beginning of a gzip file, as after a transfer that broke off."""
-    whole = packed(parts[0].bytes()[:20_000])
+    whole = packed(parts[0].content()[:20_000])
     return whole[: len(whole) // 2]
 
 
@@ -191,9 +221,29 @@ def gzipped(parts: list[Part], _rng: Random) -> None:
     parts[0].gzipped = True
 
 
+def json_lines(parts: list[Part], _rng: Random) -> None:
+    """The first file as JSON lines."""
+    parts[0].form = "jsonl"
+
+
+def parquet(parts: list[Part], _rng: Random) -> None:
+    """The first file as Parquet; what cannot be a row there comes as JSON lines beside it."""
+    whole = parts[0]
+    plain = [record for record in whole.records if _is_plain(record, whole) and _is_text(record)]
+    rest = [record for record in whole.records if record[1] and record not in plain]
+    parts[0] = replace(whole, records=plain, form="parquet")
+    if rest:
+        parts.append(replace(whole, name=f"{whole.name}_rest", records=rest, form="jsonl"))
+
+
 def _is_plain(record: Record, part: Part) -> bool:
     """Whether a record can be cut at its commas."""
     return '"' not in record[1] and record[1].count(",") == len(part.header) - 1
+
+
+def _is_text(record: Record) -> bool:
+    """Whether a record has no byte that is not UTF-8."""
+    return not _BAD_BYTE.search(record[1])
 
 
 FILE_MESS: Final = (
@@ -207,9 +257,11 @@ FILE_MESS: Final = (
     FileMess("unknown_column", EVENTS, 2, unknown_column),
     FileMess("other_names", EVENTS, 2, other_names),
     FileMess("old_mac_line_ends", ORDERS, 2, old_mac_line_ends),
+    FileMess("parquet", CUSTOMERS, 2, parquet),
     FileMess("other_names", CUSTOMERS, 3, other_names),
     FileMess("gzipped", EVENTS, 3, gzipped),
     FileMess("lost_column", ORDERS, 3, lost_column),
+    FileMess("json_lines", ORDERS, 3, json_lines),
     FileMess("windows_line_ends", EVENTS, 4, windows_line_ends),
     FileMess("resend", EVENTS, 4, resend),
     FileMess("unknown_column", CUSTOMERS, 4, unknown_column),

@@ -2,8 +2,9 @@
 
 `python -m assets_pkg_tests.orchestration.steps_alone FOLDER LEDGER_URL FIRST LAST [INSTANT]`, like the command line:
 the days in order, then those that must be judged again, until there are none. It kills itself at an INSTANT:
-`finish:FEED`, when the feed's raw rows are in the table and the ledger is about to be told, or `clean:DAY`, when the
-day's raw tables and the ledger are done and nothing after them.
+`start:FEED`, when the ledger says that the feed's files are being read and none is, `finish:FEED`, when their rows are
+in the table and the ledger is about to be told, or `clean:DAY`, when the day's raw tables and the ledger are done and
+nothing after them.
 """
 
 import os
@@ -33,7 +34,12 @@ def _die() -> None:
 
 def _die_at(instant: str) -> None:
     what, _, where = instant.partition(":")
-    finish, clean = Ledger.finish, workbench.clean
+    start, finish, clean = Ledger.start, Ledger.finish, workbench.clean
+
+    def start_and_die(self: Ledger, feed: str, *rest: Any, **more: Any) -> None:
+        start(self, feed, *rest, **more)
+        if (what, where) == ("start", feed):
+            _die()
 
     def finish_or_die(self: Ledger, feed: str, *rest: Any, **more: Any) -> list[date]:
         if (what, where) == ("finish", feed):
@@ -45,6 +51,7 @@ def _die_at(instant: str) -> None:
             _die()
         return clean(work, feed, day)
 
+    Ledger.start = start_and_die  # type: ignore[method-assign]
     Ledger.finish = finish_or_die  # type: ignore[method-assign]
     workbench.clean = clean_or_die
 

@@ -112,7 +112,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
 
 
 @pytest.mark.parametrize(
-    "size", ["300k", *(pytest.param(size, marks=pytest.mark.slow) for size in ("8k", "500k", "1m", "2m", "3m", "4m"))]
+    "size", ["300k", *(pytest.param(size, marks=pytest.mark.slow) for size in ("8k", "500k", "1m", "1500k", "2m"))]
 )
 def test_a_full_disk_fails_the_run_and_loses_nothing(tmp_path: Path, size: str) -> None:
     bench = project(tmp_path / "ours")
@@ -502,15 +502,15 @@ def test_ctrl_c_ends_the_command_with_1_and_a_message_and_a_rerun_works(tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.3, 1.8, 2.3])
-def test_ctrl_c_before_the_work_has_begun_ends_the_command_too(tmp_path: Path, seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.3, 1.8, 2.3, 2.8])
+def test_ctrl_c_at_any_time_leaves_nothing_that_a_rerun_does_not_mend(tmp_path: Path, seconds: float) -> None:
     bench = project(tmp_path / "ours")
     process = started(bench.folder)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=seconds)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)
-    assert process.returncode not in (0, None), said
+    process.communicate(timeout=60)
+    assert_whole(bench)
     succeeds(run(bench))
     assert_same(outcome(bench), in_peace(tmp_path / "theirs"), str(seconds))
 

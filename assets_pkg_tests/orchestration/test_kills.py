@@ -6,6 +6,7 @@ depend on it alone and on how long the undisturbed run took, which is printed to
 """
 
 import gzip
+import hashlib
 import random
 import signal
 import subprocess
@@ -486,3 +487,23 @@ def test_rows_committed_before_the_ledger_was_told_stay_when_their_file_is_gone_
         bench.run_day(SECOND)
         (copy,) = bench.files(EVENTS, SECOND)
         assert (copy.status, copy.duplicate_of) == (SKIPPED, source)
+
+
+@pytest.mark.parametrize(("instant", "is_new"), [("start", False), ("finish", True)])
+def test_a_changed_file_whose_reading_was_killed_and_that_then_vanished_keeps_the_rows_that_the_table_has(
+    bench: Workbench, instant: str, is_new: bool
+) -> None:
+    old = feed_csv("events", {"event_id": "e1"}, {"event_id": "e2"}).encode()
+    new = feed_csv("events", {"event_id": "e3"}, {"event_id": "e4"}, {"event_id": "e5"}).encode()
+    path = bench.settings.raw_dir / bench.put("events_raw.csv", old)
+    bench.run_day()
+    path.write_bytes(new)
+    dies(start_steps(bench, Phase(DAY, DAY, {}), f"{instant}:events"))
+    path.unlink()
+    holds = new if is_new else old
+    for _ in range(2):
+        bench.run_day()
+        (file,) = bench.files(EVENTS)
+        assert (file.status, file.records) == (SUCCESS, len(holds.splitlines()) - 1)
+        assert file.content_sha256 == hashlib.sha256(holds).hexdigest()
+        assert len(bench.rows("raw_events")) == file.records
