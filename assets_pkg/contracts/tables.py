@@ -9,6 +9,7 @@ from assets_pkg.contracts.feeds import (
     ABSENT_COLUMNS,
     EXTRA,
     FEEDS,
+    MICROS,
     RAW_TEXT,
     SOURCE_FILE,
     SOURCE_ROW,
@@ -18,6 +19,7 @@ from assets_pkg.contracts.feeds import (
 from assets_pkg.policy.columns import INGEST_DATE
 
 COUNT: Final = pl.Int64()
+EVENT_DATE: Final = "event_date"
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,80 @@ CUSTOMERS_KNOWN: Final = Table(
         "built_from": Column(TEXT, "digest of the customers partitions that this snapshot was built from"),
     },
 )
+_EVENTS_BY_DATE: Final = {
+    INGEST_DATE: Column(pl.Date(), "the earliest day that the event landed on"),
+    **{name: Column(dtype, _MEANINGS[name]) for name, dtype in FEEDS["events"].clean.items() if name != EVENT_DATE},
+    "warnings": _WARNINGS,
+    **_WHERE,
+    "run": Column(COUNT, "row of session_runs that the event is part of, from 0"),
+}
+EVENTS_BY_DATE: Final = Table(
+    "events_by_date",
+    EVENT_DATE,
+    "clean events by the day they happened, each once, late ones included",
+    _EVENTS_BY_DATE,
+)
+SESSION_RUNS: Final = Table(
+    "session_runs",
+    EVENT_DATE,
+    "stretches of a customer's events of the day without a gap of the session timeout: what sessions are joined from",
+    {
+        "customer_id": Column(TEXT, "who"),
+        "start_us": Column(COUNT, "its first event, as epoch microseconds"),
+        "end_us": Column(COUNT, "its last event, as epoch microseconds"),
+        "events": Column(COUNT, "its events"),
+        "page_views": Column(COUNT, "those that are page views"),
+        "platforms": Column(pl.List(TEXT), "its platforms, sorted, distinct"),
+        "active_us": Column(COUNT, "gaps between its events that count as active time, in microseconds"),
+        "is_first": Column(pl.Boolean(), "the customer's first run of the day"),
+        "is_last": Column(pl.Boolean(), "the customer's last run of the day"),
+    },
+)
+SESSION_EVENTS: Final = Table(
+    "session_events",
+    EVENT_DATE,
+    "events by the day they happened, each with its session",
+    {**_EVENTS_BY_DATE, "session_id": Column(TEXT, "the session: customer_id, `-`, start as epoch microseconds")},
+)
+SESSIONS: Final = Table(
+    "sessions",
+    EVENT_DATE,
+    "sessions that start on the day",
+    {
+        "session_id": Column(TEXT, "customer_id, `-`, session_start as epoch microseconds"),
+        "customer_id": Column(TEXT, "who"),
+        "session_start": Column(MICROS, "its first event"),
+        "session_end": Column(MICROS, "its last event, maybe on the next day"),
+        "event_count": Column(COUNT, "its events"),
+        "page_views": Column(COUNT, "those that are page views"),
+        "duration_seconds": Column(pl.Float64(), "from first to last event"),
+        "platforms": Column(pl.List(TEXT), "its platforms, sorted, distinct"),
+    },
+)
+USER_DAILY: Final = Table(
+    "user_daily",
+    EVENT_DATE,
+    "what each customer did on the day",
+    {
+        "customer_id": Column(TEXT, "who"),
+        "page_views": Column(COUNT, "page views"),
+        "events": Column(COUNT, "events"),
+        "sessions": Column(COUNT, "sessions that the day's events are part of"),
+        "active_minutes": Column(pl.Float64(), "time between consecutive events of one session, both on the day"),
+    },
+)
+ACTIVITY_SOURCES: Final = Table(
+    "activity_sources",
+    EVENT_DATE,
+    "which partitions the tables of the day were built from: what tells whether they are up to date",
+    {
+        "table": Column(TEXT, "the table"),
+        "built_from": Column(TEXT, "digest of the versions of the partitions and of the policy it was built from"),
+    },
+)
+ACTIVITY_METRICS: Final = Table("activity_metrics", EVENT_DATE, "numbers of an event date, one a row", _METRICS)
+ACTIVITY_ALERTS: Final = Table("activity_alerts", EVENT_DATE, "what deserves a look on an event date", _ALERTS)
+
 DAILY_METRICS: Final = Table("daily_metrics", INGEST_DATE, "numbers of an ingest date, one a row", _METRICS)
 ALERTS: Final = Table("alerts", INGEST_DATE, "what deserves a look on an ingest date", _ALERTS)
 
@@ -158,3 +234,17 @@ TABLES: Final[dict[str, Table]] = {
         ALERTS,
     )
 }
+ACTIVITY_TABLES: Final[dict[str, Table]] = {
+    table.name: table
+    for table in (
+        EVENTS_BY_DATE,
+        SESSION_RUNS,
+        SESSION_EVENTS,
+        SESSIONS,
+        USER_DAILY,
+        ACTIVITY_METRICS,
+        ACTIVITY_ALERTS,
+        ACTIVITY_SOURCES,
+    )
+}
+ALL_TABLES: Final[dict[str, Table]] = {**TABLES, **ACTIVITY_TABLES}

@@ -25,6 +25,9 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 Severity = Literal["high", "medium", "low"]
 
 
+_MINUTE_US = 60_000_000
+
+
 def _codec(name: str) -> str:
     try:
         codecs.lookup(name)
@@ -236,6 +239,16 @@ class ActivityPolicy(_Frozen):
     late_window_days: Annotated[int, Field(ge=0, le=31)]
     session_timeout_minutes: Annotated[float, Field(gt=0, le=24 * 60)]
     active_gap_minutes: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def session_timeout_us(self) -> int:
+        """A gap of so many microseconds, or more, ends a session."""
+        return round(self.session_timeout_minutes * _MINUTE_US)
+
+    @property
+    def active_gap_us(self) -> int | None:
+        """When set, only gaps of up to so many microseconds count as active time."""
+        return None if self.active_gap_minutes is None else round(self.active_gap_minutes * _MINUTE_US)
 
 
 class AlertRule(_Frozen):

@@ -26,7 +26,7 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.schema import ArrayType, PrimitiveType
 from deltalake.transaction import AddAction, RemoveAction
 
-from assets_pkg.contracts.tables import TABLES, Table
+from assets_pkg.contracts.tables import ALL_TABLES, Table
 
 ROWS_PER_FILE: Final = 400_000
 _COMPRESSION_LEVEL: Final = 1  # zstd-1 makes the smallest files and is no slower than lz4 or snappy here
@@ -180,7 +180,7 @@ class Lake:
 
     def scan(self, table: str, days: Iterable[date]) -> pl.LazyFrame:
         """The rows of some partitions, the partition column first; no rows for those that were never written."""
-        spec, files = TABLES[table], self._files(table)
+        spec, files = ALL_TABLES[table], self._files(table)
         frames = [
             pl.scan_parquet([file.location for file in files[day]]).select(
                 pl.lit(day, pl.Date).alias(spec.partition_by), *spec.columns
@@ -206,7 +206,7 @@ class Lake:
 
         When the block raises, or the process dies, the table keeps the old partition. `run` is kept in the log.
         """
-        spec = TABLES[table]
+        spec = ALL_TABLES[table]
         relative = f"{spec.partition_by}={day.isoformat()}"
         writer = PartitionWriter(spec, self.root / table / relative, relative)
         try:
@@ -267,7 +267,9 @@ class Lake:
         if delta is None:
             return {}
         actions: Any = pl.DataFrame(delta.get_add_actions(flatten=True)).select(
-            "path", pl.col("num_records").alias("rows"), pl.col(f"partition.{TABLES[table].partition_by}").alias("day")
+            "path",
+            pl.col("num_records").alias("rows"),
+            pl.col(f"partition.{ALL_TABLES[table].partition_by}").alias("day"),
         )
         found: dict[date, list[DataFile]] = {}
         for path, rows, day in sorted(actions.iter_rows()):

@@ -107,7 +107,7 @@ def _event_metrics(clean: pl.LazyFrame, day: date, policy: Policy) -> list[Metri
         *_breakdown(EVENTS, "event_type", groups),
         *_breakdown(EVENTS, "platform", groups),
         *((EVENTS.name, "by_hour", name, float(by_hour.get(int(name), 0))) for name in HOURS),
-        *_percentiles(EVENTS, "duration_ms", clean),
+        *percentiles(EVENTS, "duration_ms", clean),
     ]
 
 
@@ -117,11 +117,11 @@ def _order_metrics(clean: pl.LazyFrame) -> list[Metric]:
     return [
         (ORDERS.name, "active_customers", None, float(orders["customer_id"].n_unique())),
         *_breakdown(ORDERS, "status", orders.group_by("status").agg(rows=pl.len())),
-        *_percentiles(ORDERS, "amount", orders.lazy()),
+        *percentiles(ORDERS, "amount", orders.lazy()),
         *(
             metric
             for (currency,), rows in by_currency.items()
-            for metric in _percentiles(ORDERS, "amount", rows.lazy(), str(currency))
+            for metric in percentiles(ORDERS, "amount", rows.lazy(), str(currency))
         ),
     ]
 
@@ -131,7 +131,7 @@ def _breakdown(feed: Feed, column: str, groups: pl.DataFrame) -> list[Metric]:
     return [(feed.name, f"by_{column}", value, float(rows)) for value, rows in counts.iter_rows()]
 
 
-def _percentiles(feed: Feed, column: str, clean: pl.LazyFrame, dimension: str | None = None) -> list[Metric]:
+def percentiles(feed: Feed, column: str, clean: pl.LazyFrame, dimension: str | None = None) -> list[Metric]:
     """Percentiles with linear interpolation; none when there is no value."""
     values = clean.select(pl.col(column).drop_nulls()).collect(engine="streaming").to_series().sort()
     if values.is_empty():

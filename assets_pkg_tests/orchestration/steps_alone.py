@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from assets_pkg.contracts.feeds import Feed
+from assets_pkg.steps.clean import clean
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.ledger import Ledger
 from assets_pkg_tests import workbench
@@ -34,7 +35,7 @@ def _die() -> None:
 
 def _die_at(instant: str) -> None:
     what, _, where = instant.partition(":")
-    start, finish, clean = Ledger.start, Ledger.finish, workbench.clean
+    start, finish = Ledger.start, Ledger.finish
 
     def start_and_die(self: Ledger, feed: str, *rest: Any, **more: Any) -> None:
         start(self, feed, *rest, **more)
@@ -53,7 +54,7 @@ def _die_at(instant: str) -> None:
 
     Ledger.start = start_and_die  # type: ignore[method-assign]
     Ledger.finish = finish_or_die  # type: ignore[method-assign]
-    workbench.clean = clean_or_die
+    vars(workbench)["clean"] = clean_or_die
 
 
 def _peak_mib() -> float:

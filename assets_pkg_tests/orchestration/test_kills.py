@@ -231,6 +231,12 @@ class Outcome:
     ledger: dict[str, tuple[Any, ...]]
 
 
+TOLD: Final = (
+    "feed", "ingest_date", "path", "content_sha256", "status", "bytes", "record_count", "error_message", "duplicate_of",
+    "absent_columns", "unknown_columns", "forget_requested_at",
+)  # fmt: skip
+
+
 def outcome(bench: Workbench) -> Outcome:
     """Rows and version of every partition, reports, and the ledger without who read files how often and when."""
     versions = bench.versions()
@@ -240,10 +246,9 @@ def outcome(bench: Workbench) -> Outcome:
         for day in partitions
     }
     days = [day for day in DAYS if (bench.settings.reports_dir / f"ingest_date={day}").is_dir()]
-    reports = {(day, name): text for day in days for name, text in bench.report_bytes(day).items()}
-    told = ("feed", "ingest_date", "status", "record_count", "duplicate_of", "content_sha256", "error_message")
-    told = (*told, "absent_columns", "unknown_columns", "read_policy", "bytes")
-    ledger = {entry["path"]: tuple(entry[name] for name in told) for entry in bench.work.ledger.entries()}
+    # A kill between writing a report and renaming it leaves a hidden file behind.
+    reports = {(day, name): text for day in days for name, text in bench.report_bytes(day).items() if name[0] != "."}
+    ledger = {entry["path"]: tuple(entry[name] for name in TOLD) for entry in bench.work.ledger.entries()}
     return Outcome(rows, versions, reports, ledger)
 
 
@@ -253,7 +258,9 @@ def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
 
 def assert_same(ours: Outcome, theirs: Outcome, what: str) -> None:
     """The differences, the one that people understand first."""
-    assert ours.ledger == theirs.ledger, what
+    files = sorted(ours.ledger.keys() | theirs.ledger.keys())
+    differ = [(ours.ledger.get(path), theirs.ledger.get(path)) for path in files]
+    assert [both for both in differ if both[0] != both[1]] == [], what
     assert ours.rows.keys() == theirs.rows.keys(), what
     for partition, frame in theirs.rows.items():
         assert ours.rows[partition].equals(frame), f"{what}: {partition}"
@@ -341,6 +348,7 @@ def kill_often(bench: Workbench, expected: Undisturbed, start: Start, seed: int,
 # -- the tests ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_history_has_what_makes_crashes_hard(tmp_path: Path) -> None:
     bench = Workbench(tmp_path)
     seen: list[dict[str, str]] = []
@@ -375,20 +383,19 @@ def test_a_run_killed_a_few_times_gives_what_an_undisturbed_one_gives(tmp_path: 
     for each in (expected, bench):
         happen(each, arrive)
         run_days(each, arrive.first, arrive.last)
-    assert kill_often(bench, undisturbed(expected, [change]), start_steps, seed=1, kills=[4]) >= 2
+    assert kill_often(bench, undisturbed(expected, [change]), start_steps, seed=1, kills=[3]) >= 2
 
 
 @pytest.mark.xfail(strict=True, reason="PENDING ends with the raw step, not with its day")
 def test_a_day_that_was_killed_while_it_was_processed_again_is_taken_up_by_the_next_run(tmp_path: Path) -> None:
     expected, bench = Workbench(tmp_path / "undisturbed"), Workbench(tmp_path / "killed")
-    arrive, change, _ = history(rows=40)
     for each in (expected, bench):
-        happen(each, arrive)
-        run_days(each, arrive.first, arrive.last)
-        happen(each, change)
-    dies(start_steps(bench, change, f"clean:{THIRD}"))
+        each.put_feed("events", {"event_id": "e1"}, day=SECOND)
+        run_days(each, SECOND, SECOND)
+        each.put_feed("events", {"event_id": "e1"}, day=FIRST)  # so the second day gives it up
+    dies(start_steps(bench, Phase(FIRST, FIRST, {}), f"clean:{SECOND}"))
     for each in (expected, bench):
-        run_days(each, change.first, change.last)
+        run_days(each, FIRST, FIRST)
     assert_same(outcome(bench), outcome(expected), "killed on a day that nobody asked for")
 
 
@@ -406,13 +413,18 @@ def test_a_rerun_changes_nothing_after_a_vanished_file_was_taken_over(tmp_path: 
     assert_same(outcome(bench), before, "run again")
 
 
-@pytest.mark.xfail(strict=True, reason="what start() does not write into the ledger is only known from the file")
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         ("events_raw.csv", b"event_id,mood\ne1,good\n"),
         pytest.param("events_raw.jsonl", b'{"mood": null}\n', marks=pytest.mark.slow),
+        pytest.param(
+            "events_raw.csv",
+            b"event_id,mood\n",
+            marks=[pytest.mark.slow, pytest.mark.xfail(strict=True, reason="the table knows no file without rows")],
+        ),
     ],
+    ids=["a column nobody knows", "and only nulls", "and no row"],
 )
 def test_what_was_odd_about_a_file_is_still_told_when_a_kill_and_its_deletion_met(
     tmp_path: Path, name: str, content: bytes
