@@ -1,5 +1,11 @@
 """`python -m assets_pkg`."""
 
-from assets_pkg.cli import app
+import sys
 
-app(prog_name="python -m assets_pkg")
+try:
+    from assets_pkg.cli import app
+
+    app(prog_name="python -m assets_pkg")
+except KeyboardInterrupt:
+    sys.stderr.write("Interrupted. Tables hold what they held, or the new day; run the days again.\n")
+    sys.exit(1)

@@ -26,6 +26,9 @@ Status = StrEnum("Status", {name: name for name in STATUSES})  # type: ignore[mi
 FeedName = StrEnum("FeedName", {name: name for name in FEEDS})  # type: ignore[misc]
 
 
+_LEDGER_WIDTH = 160  # a narrow terminal wraps the lines; cutting paths and reasons short would hide what is asked for
+
+
 class Format(StrEnum):
     """How a list is printed."""
 
@@ -61,7 +64,7 @@ def ledger(
     elif form == Format.JSON:
         sys.stdout.write(json.dumps(_plain(lives), indent=2, ensure_ascii=False) + "\n")
     elif lives:
-        out.print(_table(lives))
+        out.print(_table(lives), width=max(out.width, _LEDGER_WIDTH), crop=False)
     else:
         out.print("The ledger holds no such file.")
 

@@ -23,13 +23,15 @@ from assets_pkg.cli.console import err, fail
 from assets_pkg.settings import Settings
 from assets_pkg.storage.ledger import Ledger, LedgerError
 
+INTERRUPTED = "Interrupted. Tables hold what they held, or the new day; run the days again."
+
 
 def process(days: list[date], settings: Settings, *, verify: bool = False) -> tuple[bool, list[date]]:
     """Run the daily job for `days`, and then for every day whose files must be judged again because of them.
 
     Gives whether all succeeded, and the days that were processed.
     """
-    with opened_instance() as instance:
+    with opened_instance() as instance, _interruptible():
         bury_dead_runs(instance)
         succeeded = _execute(days, instance, verify=verify)
         done = list(days)
@@ -47,9 +49,17 @@ def process(days: list[date], settings: Settings, *, verify: bool = False) -> tu
     return succeeded, sorted(set(done))
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail(INTERRUPTED)
+
+
 def _pending(settings: Settings) -> list[date]:
     try:
-        days = Ledger(settings.ledger, settings.ledger_wait_seconds).pending_days()
+        days = list(Ledger(settings.ledger, settings.ledger_wait_seconds).pending_days())
     except LedgerError:
         return []  # the run has said so already
     return [day for day in days if settings.first_day <= day <= datetime.now(UTC).date()]
@@ -173,6 +183,7 @@ def _explain(name: str, result: Any) -> None:
     """What failed, without a traceback; the run's log in the UI has it all."""
     err.print(f"[bold red]Failed:[/] {name} (run {result.run_id})", highlight=False, soft_wrap=True)
     steps: dict[str, list[str]] = defaultdict(list)
+    blocked = False
     for event in result.all_events:
         if event.is_step_failure:
             steps[_innermost(event.step_failure_data.error)].append(event.step_key)
@@ -181,10 +192,13 @@ def _explain(name: str, result: Any) -> None:
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
             if not check.passed and check.blocking:
+                blocked = True
                 where = f"{check.check_name} of {check.asset_key.to_user_string()} {check.partition}"
                 err.print(
                     f"  check [bold]{escape(where)}[/]: {escape(check.description)}", highlight=False, soft_wrap=True
                 )
+    if not steps and not blocked:
+        err.print(f"  {INTERRUPTED}", highlight=False, soft_wrap=True)
     for reason, failed in steps.items():
         where = f"step [bold]{escape(', '.join(failed))}[/]: " if failed else ""
         err.print(f"  {where}{escape(reason)}", highlight=False, soft_wrap=True)
@@ -195,11 +209,11 @@ _OUR_ERROR = re.compile(r"^assets_pkg\.[\w.]+: ")  # an error of ours is a messa
 
 
 def _innermost(error: Any) -> str:
-    """The message of the error that all others came from."""
-    while error is not None and error.cause is not None:
+    """The message of the first error that is ours, which explains its cause; else of what all others came from."""
+    while error is not None and error.cause is not None and not _OUR_ERROR.match(error.message):
         error = error.cause
     if error is None:
         return "no reason given"
     if error.cls_name in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}:
-        return "interrupted. Tables hold what they held or the new day, nothing between; run the days again"
+        return INTERRUPTED
     return _OUR_ERROR.sub("", error.message.strip())

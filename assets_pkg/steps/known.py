@@ -44,9 +44,9 @@ def _chain(work: Workplace, day: date) -> dict[date, str]:
     chain = {}
     for each, partition in raw.items():
         if each <= day and partition.rows:
-            digest = hashlib.blake2b(
-                f"{digest} {each} {partition} {clean.get(each)}".encode(), digest_size=10
-            ).hexdigest()
+            cleaned = clean[each].version if each in clean else ""
+            text = f"{digest} {each} {partition.version} {cleaned}"
+            digest = hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
             chain[each] = digest
     return chain
 

@@ -1,6 +1,5 @@
 """Reports, metrics and alerts of an ingest date."""
 
-import os
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -50,18 +49,22 @@ def judge_day(work: Workplace, day: date) -> list[Judgement]:
 
 
 def raise_alerts(work: Workplace, day: date) -> list[dict[str, Any]]:
-    """Replace the day's alerts partition and write alerts.json; gives the alerts."""
+    """Replace the day's alerts partition and write alerts.json; gives the alerts. With them the day is done."""
     alerts = fired_alerts(judge_day(work, day))
     with work.lake.replace(ALERTS.name, day, work.run) as writer:
         writer.write(alerts_frame(alerts))
     write_whole(report_folder(work, day) / "alerts.json", as_json(alerts_file(day, alerts)))
+    work.ledger.day_done(day)
     return alerts
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, never half."""
+    """Write a file so that a reader, or a crash, sees the old content or the new, never half.
+
+    Nobody else writes it: its day is locked. So what a crash left is written over.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new = path.with_name(f".{path.name}.new")
     try:
         new.write_text(text, encoding="utf-8")
         new.replace(path)

@@ -8,6 +8,7 @@ Data files are written by polars and committed through the Delta log (175 ms a m
 takes 331); they are 1 row group of at most ROWS_PER_FILE rows, so a reader can bound its memory.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -22,7 +23,7 @@ from typing import Any, Final
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Field, Schema
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import ArrayType, PrimitiveType
 from deltalake.transaction import AddAction, RemoveAction
 
@@ -121,9 +122,10 @@ class PartitionWriter:
         content = buffer.getbuffer()
         digest = hashlib.blake2b(content, digest_size=10).hexdigest()
         name = f"part-{len(self._written):05d}-{digest}-{uuid.uuid4().hex[:8]}.parquet"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / name).open("wb") as stream:
-            stream.write(content)
+        with _explained(self.table, self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / name).open("wb") as stream:
+                stream.write(content)
         self._written.append((name, len(content), frame.height, digest))
 
     def finish(self) -> list[AddAction | RemoveAction]:
@@ -225,14 +227,15 @@ class Lake:
     def _commit(self, table: Table, day: date, actions: list[AddAction | RemoveAction], run: str) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self._open_or_create(table).create_write_transaction(
-                    actions,
-                    mode="overwrite",
-                    schema=_delta_schema(table),
-                    partition_by=[table.partition_by],
-                    partition_filters=[(table.partition_by, "=", day.isoformat())],
-                    commit_properties=CommitProperties(custom_metadata={"run_id": run} if run else None),
-                )
+                with _explained(table, self.root / table.name):
+                    self._open_or_create(table).create_write_transaction(
+                        actions,
+                        mode="overwrite",
+                        schema=_delta_schema(table),
+                        partition_by=[table.partition_by],
+                        partition_filters=[(table.partition_by, "=", day.isoformat())],
+                        commit_properties=CommitProperties(custom_metadata={"run_id": run} if run else None),
+                    )
             except CommitFailedError as error:
                 if attempt == _ATTEMPTS:
                     raise LakeError(
@@ -277,6 +280,30 @@ class Lake:
             digest = parts[2] if len(parts) > 2 else path  # noqa: PLR2004 - a compacted file: its name is its version
             found.setdefault(day, []).append(DataFile(str(self.root / table / path), rows, digest))
         return found
+
+
+@contextmanager
+def _explained(table: Table, place: Path) -> Iterator[None]:
+    """Tell what a disk refused in words, with what to do."""
+    try:
+        yield
+    except CommitFailedError:
+        raise
+    except (OSError, DeltaError) as error:
+        said = str(error)
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in said:
+            why, advice = "its disk is full", "make room"
+        elif isinstance(error, PermissionError) or any(word in said for word in ("ermission", "ead-only")):
+            why, advice = "it may not be written", "give the pipeline's user the right to"
+        else:
+            why, advice = (
+                (error.strerror if isinstance(error, OSError) and error.strerror else said),
+                "look at its disk",
+            )
+        raise LakeError(
+            f"{table.name} cannot be written to {place}: {why}. Its partitions are as before; {advice}, and run the "
+            "days again"
+        ) from error
 
 
 def _version(digests: Iterable[str]) -> str:

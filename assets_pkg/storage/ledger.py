@@ -46,9 +46,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from assets_pkg.contracts.feeds import CUSTOMERS
 from assets_pkg.contracts.files import PENDING, PROCESSING, SKIPPED, SUCCESS, FileRecord
 
+_METADATA: Final = MetaData()
 FILE_LEDGER: Final = Table(
     "file_ledger",
-    MetaData(),
+    _METADATA,
     Column("feed", String(32), primary_key=True),
     Column("ingest_date", Date, primary_key=True),
     Column("path", String(1024), primary_key=True),
@@ -67,6 +68,13 @@ FILE_LEDGER: Final = Table(
     Column("read_policy", String(32), nullable=False),
     Column("stamp", String(128), nullable=False),
     Column("forget_requested_at", DateTime(timezone=True)),
+)
+# A file stops to be PENDING when its day's raw rows are right; the day is done when all that follows is.
+PENDING_DAY: Final = Table(
+    "pending_day",
+    _METADATA,
+    Column("ingest_date", Date, primary_key=True),
+    Column("since", DateTime(timezone=True), nullable=False),
 )
 _C: Final = FILE_LEDGER.c
 _VERSIONS: Final = "file_ledger_version"
@@ -127,9 +135,11 @@ class Ledger:
                     found.setdefault(row["content_sha256"], []).append(row["path"])
         return found
 
-    def pending_days(self, feed: str | None = None) -> list[date]:
-        """The days that must be processed again, in order."""
-        return sorted({row["ingest_date"] for row in self.entries(feed=feed, status=PENDING)})
+    def pending_days(self) -> dict[date, datetime]:
+        """The days that must be processed again, in order, and since when: until `day_done`."""
+        with self._reading() as connection:
+            rows = connection.execute(select(PENDING_DAY)).all()
+        return {row.ingest_date: row.since for row in sorted(rows, key=lambda row: row.ingest_date)}
 
     def forgotten(self, feed: str, day: date) -> set[str]:
         """The day's files that somebody asked to forget."""
@@ -151,7 +161,7 @@ class Ledger:
     ) -> list[date]:
         """Record how reading ended and which entries are `gone`, all at once; settle who holds which content.
 
-        Gives the other days that must be processed again; their files are PENDING.
+        Gives the other days that must be processed again: their files are PENDING, the days are `pending_days`.
         """
         with self._transaction() as connection:
             for record in records:
@@ -176,6 +186,14 @@ class Ledger:
                 connection.execute(delete(FILE_LEDGER).where(*_key(feed, day, path)))
             touched = {record.path for record in records} | set(gone)
             return self._settle(connection, feed, day, touched)
+
+    def day_done(self, day: date) -> None:
+        """All of a day was processed; unless its files must be judged again by now, it is no longer pending."""
+        if day in self.pending_days():
+            with self._transaction() as connection:
+                still = select(_C.path).where(_C.ingest_date == day, _C.status == PENDING)
+                if connection.execute(still).first() is None:
+                    connection.execute(delete(PENDING_DAY).where(PENDING_DAY.c.ingest_date == day))
 
     def request_forgetting(self, path: str) -> None:
         """Mark a vanished file whose rows are to go at the next run of its day."""
@@ -253,6 +271,9 @@ class Ledger:
                     connection.execute(update(FILE_LEDGER).where(*key).values(**values))
                 if values.get("status") == PENDING:
                     again.add(row["ingest_date"])
+        for other in again:
+            connection.execute(delete(PENDING_DAY).where(PENDING_DAY.c.ingest_date == other))
+            connection.execute(insert(PENDING_DAY).values(ingest_date=other, since=datetime.now(UTC)))
         return sorted(again)
 
     # -- the database -----------------------------------------------------------------------------------
@@ -318,7 +339,8 @@ class Ledger:
             raise LedgerError(self._explained(error, "cannot be written")) from None
 
     def _explained(self, error: Exception, what: str) -> str:
-        reason = str(error.orig if isinstance(error, DBAPIError) else error).strip()
+        said = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()
+        reason = said[0] if said else type(error).__name__
         cause: Any = error.orig if isinstance(error, DBAPIError) else error
         if "database is locked" in reason or getattr(cause, "sqlstate", "") == _LOCK_NOT_AVAILABLE:
             advice = f"Another process has kept it locked for {self._wait:g} s; nothing was changed, run the day again"

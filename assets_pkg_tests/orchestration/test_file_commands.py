@@ -342,6 +342,8 @@ def test_the_sensor_asks_for_days_with_pending_files_once(bench: Workbench, inst
     assert wanted[0] == str(D2)
     assert asked_for(bench, instance) == [wanted]  # the same key: Dagster starts it once
     bench.land(EVENTS, D2)
+    assert asked_for(bench, instance) == [wanted]  # until all of the day is done
+    bench.run_day(D2)
     assert asked_for(bench, instance) == []
     bench.put_feed("events", {"event_id": "b"}, day=D1)
     bench.land(EVENTS, D1)

@@ -1,4 +1,4 @@
-"""Finding files by content, sparing the hash of untouched files, and deliberate forgetting."""
+"""Finding files by content, sparing the hash of untouched files, deliberate forgetting, days to be run again."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,10 +13,16 @@ def upgrade() -> None:
     op.add_column("file_ledger", sa.Column("forget_requested_at", sa.DateTime(timezone=True)))
     op.create_index("file_ledger_content", "file_ledger", ["feed", "content_sha256"])
     op.create_index("file_ledger_status", "file_ledger", ["status"])
+    op.create_table(
+        "pending_day",
+        sa.Column("ingest_date", sa.Date, primary_key=True),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+    )
 
 
 def downgrade() -> None:
     """Take them away."""
+    op.drop_table("pending_day")
     op.drop_index("file_ledger_status", "file_ledger")
     op.drop_index("file_ledger_content", "file_ledger")
     with op.batch_alter_table("file_ledger") as table:
