@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import polars as pl
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -64,7 +65,7 @@ def ledger(
     elif form == Format.JSON:
         sys.stdout.write(json.dumps(_plain(lives), indent=2, ensure_ascii=False) + "\n")
     elif lives:
-        out.print(_table(lives), width=max(out.width, _LEDGER_WIDTH), crop=False)
+        Console(width=max(out.width, _LEDGER_WIDTH)).print(_table(lives), crop=False)
     else:
         out.print("The ledger holds no such file.")
 
