@@ -81,7 +81,9 @@ def _plain(lives: list[FileLife]) -> list[dict[str, Any]]:
 
 
 def _table(lives: list[FileLife]) -> Table:
-    table = Table("file", "status", title=f"Raw files: {len(lives):,}", title_justify="left")
+    table = Table(title=f"Raw files: {len(lives):,}", title_justify="left")
+    table.add_column("file", no_wrap=True)
+    table.add_column("status", no_wrap=True)
     for name in ("records", "clean", "rejected", "same id", "copies", "bytes", "tries"):
         table.add_column(name, justify="right")
     table.add_column("run")

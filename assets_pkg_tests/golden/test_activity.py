@@ -109,8 +109,7 @@ def test_windows_of_engines_in_which_a_gap_of_the_timeout_splits(case: dict[str,
     found = windows(tmp_path, events, gap)
     if "expected_window" in case:
         assert {(who, start, end + gap, count) for who, start, end, count in found} == {
-            (who, instant(start, unit), instant(end, unit), count)
-            for who, start, end, count in case["expected_window"]
+            (who, instant(start, unit), instant(end, unit), count) for who, start, end, count in case["expected_window"]
         }
     else:  # the engine's own test counts rows, not windows
         assert sum(count for *_, count in found) == case["expected_rows_kept"]
@@ -123,9 +122,7 @@ def test_windows_of_engines_in_which_only_a_longer_gap_splits(case: dict[str, An
     if "windows" in case:  # each is an event and its gap
         gap = unit
         events = [("k", instant(start, unit)) for start, _ in case["windows"]]
-        theirs = {
-            ("k", instant(start, unit), instant(end, unit) - gap, end - start) for start, end in case["merged"]
-        }
+        theirs = {("k", instant(start, unit), instant(end, unit) - gap, end - start) for start, end in case["merged"]}
         each_alone = {("k", time, time, 1) for _, time in events}
     else:  # no gap of these is just the timeout: nothing differs
         gap = case["gap"] * unit
@@ -304,7 +301,9 @@ def test_the_last_day_of_the_window_and_the_first_after_it(activity: ActivityBen
 
 
 @pytest.mark.parametrize("order", [(D1, D2, D3), (D3, D2, D1), (D2, D3, D1)])
-def test_of_an_event_that_is_resent_the_earliest_ingest_date_wins(order: Sequence[date], activity: ActivityBench) -> None:
+def test_of_an_event_that_is_resent_the_earliest_ingest_date_wins(
+    order: Sequence[date], activity: ActivityBench
+) -> None:
     for day in order:
         platform = {D1: "ios", D2: "android", D3: "web"}[day]
         activity.bring(day, Event("a", f"{D1}T12:00:00Z", kind="view", platform=platform))
@@ -349,19 +348,36 @@ def test_such_a_copy_outside_the_dates_window_does_not_count(activity: ActivityB
 
 
 def test_nothing_new_builds_nothing_and_one_day_builds_its_neighbourhood_alone(activity: ActivityBench) -> None:
-    days = days_from(D1, 12)
+    days = days_from(D1, 9)
     for day in days:
-        activity.bring(day, Event(f"e{day}", f"{day}T12:00:00Z"))
+        activity.drop(day, Event(f"e{day}", f"{day}T12:00:00Z"))
+        activity.clean_events(day)
+    assert refresh(activity.work, days) == days
     before = activity.activity_versions()
-    for day in days:
+    for day in days[4:6]:
         activity.clean_events(day)
     assert refresh(activity.work, days) == []
     assert activity.activity_versions() == before
-    changed = days[6]
+    changed = days[5]
     built = activity.bring(changed, Event(f"e{changed}", f"{changed}T12:00:00Z"), Event("new", f"{changed}T13:00:00Z"))
     assert changed in built
     assert min(built) >= changed - timedelta(days=3)  # an event of the window's first date, and its session's start
     assert max(built) <= changed + timedelta(days=2)
+    assert differences(activity) == []
+
+
+@pytest.mark.parametrize("ingest_dates", [(D1,), (D1, D4)])
+def test_a_date_that_loses_its_only_event_is_as_if_it_had_never_had_one(
+    ingest_dates: Sequence[date], activity: ActivityBench
+) -> None:
+    """It keeps metrics, of zeros, only when it is an ingest date too; alerts of the days after count such dates."""
+    for day in ingest_dates:
+        activity.bring(day)
+    activity.bring(D1, Event("a", f"{D2}T12:00:00Z"))
+    assert metrics(activity, D2)["sessions"] == 1
+    activity.bring(D1, Event("a", f"{D1}T12:00:00Z"))
+    assert activity.counted(D2) == {}
+    assert sorted(activity.by_date("activity_metrics")) == list(ingest_dates)
     assert differences(activity) == []
 
 
