@@ -1,15 +1,20 @@
 """A pipeline for events alone, and its tables by event date held against the oracle's."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
+
+import pytest
 
 from assets_pkg.contracts.feeds import EVENTS
 from assets_pkg.contracts.tables import ACTIVITY_TABLES
 from assets_pkg.steps.activity import refresh
+from assets_pkg.storage.lake import Lake
 from assets_pkg_tests.reference.activity import EventDay, Numbers, build_activity
 from assets_pkg_tests.reference.summary import Metric
 from assets_pkg_tests.workbench import Row, Workbench, csv_of
@@ -106,6 +111,26 @@ class ActivityBench(Workbench):
     def counted(self, day: date) -> dict[str, date]:
         """The events of an event date, and the ingest date each was taken from."""
         return {row["event_id"]: row["ingest_date"] for row in self.rows("events_by_date", day)}
+
+
+class CrashError(Exception):
+    """What a refresh ends with when it is told to."""
+
+
+@contextmanager
+def crash_at(commit: int | None) -> Iterator[Iterator[int]]:
+    """Let a commit to the lake, by number from 0, fail with everything done but itself; what is left is the next one."""
+    numbers = count()
+    real = Lake._commit
+
+    def crashing(*arguments: Any, **named: Any) -> None:
+        if next(numbers) == commit:
+            raise CrashError
+        real(*arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patched, suppress(CrashError):
+        patched.setattr(Lake, "_commit", crashing)
+        yield numbers
 
 
 def differences(bench: ActivityBench) -> list[str]:

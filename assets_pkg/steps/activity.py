@@ -75,6 +75,16 @@ def stale_sessions(work: Workplace, event_dates: Iterable[date]) -> list[date]:
     ]
 
 
+def stale_metrics(work: Workplace, event_dates: Iterable[date]) -> list[date]:
+    """Those event dates whose activity_metrics are not those of the sessions that lie there now."""
+    made = work.lake.partitions(SESSIONS.name)
+    return [
+        each
+        for each in event_dates
+        if each in made and _built_from(work, ACTIVITY_METRICS, each) != _measured_from(work, each)
+    ]
+
+
 def _gathered_from(work: Workplace, event_date: date) -> str:
     return _digest(work, {EVENTS.clean_table: ingest_window(work, event_date)})
 
@@ -83,12 +93,17 @@ def _joined_from(work: Workplace, event_date: date) -> str:
     return _digest(work, {EVENTS_BY_DATE.name: [event_date], SESSION_RUNS.name: neighbours(event_date)})
 
 
+def _measured_from(work: Workplace, event_date: date) -> str:
+    own = [event_date]
+    return _digest(work, {EVENTS.clean_table: own, SESSION_RUNS.name: own, SESSIONS.name: own})
+
+
 def _digest(work: Workplace, sources: Mapping[str, Iterable[date]]) -> str:
     versions = [work.policy.fingerprint("activity")]
     for table, days in sources.items():
         partitions = work.lake.partitions(table)
         found = ((day, partitions[day]) for day in days if day in partitions)
-        versions += [f"{table} {day} {partition.version}" for day, partition in found if partition.rows]
+        versions += [f"{table} {day} {partition.version}" for day, partition in found]
     return hashlib.blake2b("\n".join(versions).encode(), digest_size=10).hexdigest()
 
 
@@ -116,8 +131,10 @@ def gather_events(work: Workplace, event_date: date) -> int:
     built_from = _gathered_from(work, event_date)
     sources = _Sources(work, event_date)
     narrow = transform.Narrow()
-    events = [piece for day in sources.days for piece in sources.rows(day, narrow.columns())]
-    found = transform.day_runs(pl.concat([narrow.none(), *events], rechunk=True), event_date, work.policy)
+    pieces = [piece for day in sources.days for piece in sources.rows(day, narrow.columns())]
+    events = pl.concat([narrow.none(), *pieces], rechunk=True)
+    del pieces  # two copies of a large day would be 340 MB
+    found = transform.day_runs(events, event_date, work.policy)
     del events
     with (
         lake.replace(EVENTS_BY_DATE.name, event_date, work.run) as by_date,
@@ -217,11 +234,18 @@ def build_sessions(work: Workplace, event_date: date) -> int:
 
 
 def measure_activity(work: Workplace, event_date: date) -> pl.DataFrame:
-    """Replace activity_metrics of an event date; gives its rows."""
-    scans = (work.lake.scan(table.name, [event_date]) for table in (SESSION_RUNS, SESSIONS))
-    rows = activity_metrics(*scans)
+    """Replace activity_metrics of an event date; gives its rows.
+
+    A date that lost all its events, and on which no files were processed, has none: it is as if it had never been.
+    """
+    built_from = _measured_from(work, event_date)
+    runs, sessions = (work.lake.scan(table.name, [event_date]) for table in (SESSION_RUNS, SESSIONS))
+    rows = activity_metrics(runs, sessions)
+    if not work.lake.rows(SESSION_RUNS.name, event_date) and work.lake.version(EVENTS.clean_table, event_date) is None:
+        rows = rows.clear()
     with work.lake.replace(ACTIVITY_METRICS.name, event_date, work.run) as writer:
         writer.write(rows)
+    _now_built_from(work, ACTIVITY_METRICS, event_date, built_from)
     return rows
 
 
@@ -235,5 +259,7 @@ def refresh(work: Workplace, ingest_dates: Iterable[date]) -> list[date]:
     joined = stale_sessions(work, around)
     for each in joined:
         build_sessions(work, each)
+    measured = stale_metrics(work, around)
+    for each in measured:
         measure_activity(work, each)
-    return sorted({*gathered, *joined})
+    return sorted({*gathered, *joined, *measured})

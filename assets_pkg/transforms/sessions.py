@@ -66,6 +66,7 @@ def day_runs(events: pl.DataFrame, day: date, policy: Policy) -> DayRuns:
     key = number * _CUSTOMER + (events["at_us"] - midnight).cast(pl.UInt64)
     order = key.arg_sort()
     ordered = key.gather(order)
+    del number, key
 
     # Gap: to the customer's previous event; between customers it is longer than any timeout.
     gap = ordered.diff()

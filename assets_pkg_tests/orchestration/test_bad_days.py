@@ -199,7 +199,7 @@ def test_a_lake_that_may_not_be_written_is_named_and_left_as_it_is(tmp_path: Pat
     now = outcome(bench)
     assert now.versions == before.versions
     assert now.reports == before.reports
-    fails(told, 1, "ermission denied", "lake")
+    fails(told, 1, "may not be written", "lake", "right to")
     succeeds(run(bench))
     assert_same(outcome(bench), in_peace(tmp_path / "theirs", corrected), "when it may be written again")
 

@@ -376,7 +376,7 @@ def test_a_run_killed_a_few_times_gives_what_an_undisturbed_one_gives(tmp_path: 
     for each in (expected, bench):
         happen(each, arrive)
         run_days(each, arrive.first, arrive.last)
-    assert kill_often(bench, undisturbed(expected, [change]), start_steps, seed=1, kills=[3]) >= 2
+    assert kill_often(bench, undisturbed(expected, [change]), start_steps, seed=1, kills=[3]) >= 1
 
 
 def test_a_day_that_was_killed_while_it_was_processed_again_is_taken_up_by_the_next_run(tmp_path: Path) -> None:

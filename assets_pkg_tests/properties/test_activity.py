@@ -6,21 +6,19 @@ running days is what costs.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from itertools import accumulate, count
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets_pkg.steps.activity import refresh
-from assets_pkg.storage.lake import Lake
-from assets_pkg_tests.activities import ActivityBench, Event, differences
+from assets_pkg.storage import lake
+from assets_pkg_tests.activities import ActivityBench, Event, crash_at, differences
 from assets_pkg_tests.workbench import days_from
 
 START: Final = date(2025, 12, 30)
@@ -50,6 +48,7 @@ class History:
     timeout_minutes: float
     late_window_days: int
     active_gap_minutes: float | None
+    rows_per_file: int
     steps: tuple[Step, ...]
 
 
@@ -68,7 +67,10 @@ def _times(draw: st.DrawFn, timeout: timedelta) -> list[datetime]:
                                    timeout / 2, timeout - MICROSECOND, timeout, timedelta(hours=9, milliseconds=299)]))  # fmt: skip
     near = [timeout - MICROSECOND, timeout - MICROSECOND, timeout, timeout + MICROSECOND]
     gaps = draw(st.lists(st.sampled_from([timeout / 2, timeout / 7, timedelta(), MICROSECOND, *near]), max_size=5))
-    return [*accumulate(gaps, initial=midnight + offset)]
+    times = [midnight + offset]
+    for gap in gaps:
+        times.append(times[-1] + gap)
+    return times
 
 
 @st.composite
@@ -124,32 +126,14 @@ def histories(draw: st.DrawFn, customers: tuple[int, int] = (3, 6), most_days: i
     steps = tuple(Step(day, content(day), draw(refreshed), draw(crash)) for day in order)
     window = draw(st.sampled_from([2, 2, 2, 0, 1, 3]))
     active_gap = draw(st.sampled_from([None, None, minutes / 2, minutes]))
-    return History(minutes, window, active_gap, steps)
-
-
-class CrashError(Exception):
-    """What a refresh ends with when it is told to."""
-
-
-@contextmanager
-def crash_at(commit: int | None) -> Iterator[None]:
-    """Let a commit to the lake, by number from 0, fail with everything done but itself."""
-    numbers = count()
-    real = Lake._commit
-
-    def crashing(*arguments: Any, **named: Any) -> None:
-        if next(numbers) == commit:
-            raise CrashError
-        real(*arguments, **named)
-
-    with pytest.MonkeyPatch.context() as patched, suppress(CrashError):
-        patched.setattr(Lake, "_commit", crashing)
-        yield
+    rows_per_file = draw(st.sampled_from([400_000, 400_000, 2, 7]))
+    return History(minutes, window, active_gap, rows_per_file, steps)
 
 
 def _is_the_oracles(history: History) -> None:
     """Whenever nothing waits for a refresh, and at the end, the tables are the oracle's; then nothing is stale."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lake, "ROWS_PER_FILE", history.rows_per_file)
         bench = ActivityBench(
             Path(folder),
             min_history_days=1,
@@ -187,13 +171,14 @@ def _refresh(bench: ActivityBench, days: set[date], waiting: set[date]) -> None:
 def describe(history: History) -> Sequence[str]:
     """A history in lines, for people who debug one."""
     lines = [f"timeout {history.timeout_minutes}, window {history.late_window_days}, gap {history.active_gap_minutes}"]
+    lines.append(f"{history.rows_per_file} rows per file")
     for step in history.steps:
         lines.append(f"{step.day} refreshed {step.refreshed}, crash at {step.crash_at}")
         lines += [f"    {event.event_id} {event.customer} {event.time}" for event in step.events]
     return lines
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(histories())
 def test_tables_by_event_date_are_the_oracles(history: History) -> None:
     _is_the_oracles(history)
