@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Any
@@ -18,8 +18,8 @@ from assets_pkg.cli.instance import process
 from assets_pkg.cli.run import show_tables
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.contracts.files import STATUSES
-from assets_pkg.steps.explain import RecordLife, find_by_address, find_by_id
-from assets_pkg.steps.files import FileLife, differences, file_lives, is_in_folder
+from assets_pkg.steps.explain import RecordLife, customer_story, find_by_address, find_by_id
+from assets_pkg.steps.files import Difference, FileLife, differences, file_lives, is_in_folder
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.ledger import LedgerError, is_there
 
@@ -27,7 +27,9 @@ Status = StrEnum("Status", {name: name for name in STATUSES})  # type: ignore[mi
 FeedName = StrEnum("FeedName", {name: name for name in FEEDS})  # type: ignore[misc]
 
 
-_LEDGER_WIDTH = 160  # a narrow terminal wraps the lines; cutting paths and reasons short would hide what is asked for
+def _wide() -> Console:
+    """For tables: a narrow terminal wraps the lines; cutting paths and values short would hide what is asked for."""
+    return Console(width=max(out.width, 160))
 
 
 class Format(StrEnum):
@@ -53,19 +55,23 @@ def ledger(
 ) -> None:
     """Show the raw files: what became of each, and where its rows went."""
     work = _workplace()
+    chosen = [FEEDS[feed]] if feed else list(FEEDS.values())
+    if verify and (status is not None or form != Format.TABLE):
+        fail("--verify takes --date and --feed; --status and --format are for the list.", USAGE)
     try:
         if verify:
-            _verify(work, day)
+            _verify(list(differences(work, day, chosen)))
             return
         lives = file_lives(work, FEEDS[feed] if feed else None, day, status)
     except LedgerError as error:
         fail(str(error))
     if form == Format.CSV:
-        sys.stdout.write(pl.DataFrame(_plain(lives), infer_schema_length=None).write_csv())
+        columns = [each.name for each in fields(FileLife)]
+        sys.stdout.write(pl.DataFrame(_plain(lives), columns, infer_schema_length=None).write_csv())
     elif form == Format.JSON:
         sys.stdout.write(json.dumps(_plain(lives), indent=2, ensure_ascii=False) + "\n")
     elif lives:
-        Console(width=max(out.width, _LEDGER_WIDTH)).print(_table(lives), crop=False)
+        _wide().print(_table(lives), crop=False)
     else:
         out.print("The ledger holds no such file.")
 
@@ -107,12 +113,12 @@ def _table(lives: list[FileLife]) -> Table:
     return table
 
 
-def _verify(work: Workplace, day: date | None) -> None:
-    found = list(differences(work, day))
+def _verify(found: list[Difference]) -> None:
     for each in found:
         out.print(f"{escape(each.path)} {escape(each.problem)}", highlight=False, soft_wrap=True)
-    if found:
-        err.print(f"{len(found):,} raw files are not as the ledger says; run their days.")
+    wrong = sum(each.mended_by_run for each in found)
+    if wrong:
+        err.print(f"{wrong:,} raw files are not as the ledger says; run their days.")
         raise typer.Exit(FAILED)
     out.print("Every raw file has the bytes that the ledger says.")
 
@@ -164,6 +170,11 @@ def explain(
         lives, count = find_by_id(work, column, value)
     except LedgerError as error:
         fail(str(error))
+    if not lives and column == "customer_id" and len(story := customer_story(work, value.strip())) > 1:
+        out.print(escape(f"No customers row names {value}."), highlight=False, soft_wrap=True)
+        for sentence in story:
+            out.print(f"  {escape(sentence)}", highlight=False, soft_wrap=True)
+        return
     if not lives:
         fail(f"No raw row has {column} {value!r}. Was its day run? `python -m assets_pkg ledger` lists the files.")
     for each in lives:
@@ -194,11 +205,13 @@ def _show(life: RecordLife) -> None:
     for sentence in life.story:
         out.print(f"  {escape(sentence)}", highlight=False, soft_wrap=True)
     columns = {**dict.fromkeys(life.raw), **dict.fromkeys(life.clean)}
-    table = Table("column", "raw", "clean", box=None, padding=(0, 2))
+    table = Table(box=None, padding=(0, 2))
+    for name in ("column", "raw", "clean"):
+        table.add_column(name, overflow="fold")
     for name in columns:
         clean = life.clean.get(name)
         table.add_row(escape(name), escape(life.raw.get(name) or ""), "" if clean is None else escape(str(clean)))
-    out.print(table)
+    _wide().print(table, crop=False)
 
 
 def _workplace() -> Workplace:

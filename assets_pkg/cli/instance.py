@@ -33,6 +33,10 @@ def process(days: list[date], settings: Settings, *, verify: bool = False) -> tu
     """
     with opened_instance() as instance, _interruptible():
         bury_dead_runs(instance)
+        try:
+            Ledger(settings.ledger, settings.ledger_wait_seconds)
+        except LedgerError as error:
+            fail(str(error))
         succeeded = _execute(days, instance, verify=verify)
         done = list(days)
         before: list[date] = []

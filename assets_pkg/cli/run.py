@@ -11,9 +11,12 @@ from rich.table import Table
 from assets_pkg.cli.console import FAILED, HIGH_ALERTS, USAGE, day_of, err, fail, out, surroundings
 from assets_pkg.cli.instance import process
 from assets_pkg.contracts.feeds import FEEDS
+from assets_pkg.contracts.files import FAILED as FAILED_FILE
 from assets_pkg.contracts.tables import ALERTS, DAILY_METRICS
 from assets_pkg.settings import Settings
-from assets_pkg.storage.raw_files import day_folder, raw_days
+from assets_pkg.steps.files import file_lives, vanished_files
+from assets_pkg.steps.workplace import Workplace
+from assets_pkg.storage.raw_files import day_folder, raw_days, unrecognised_files
 
 
 def run(
@@ -32,7 +35,7 @@ def run(
 ) -> None:
     """Process ingest dates: raw files to alerts, with every check."""
     days = _days(day, start, end)
-    settings, _ = surroundings()
+    settings, policy = surroundings()
     if not settings.raw_dir.is_dir():
         fail(f"There is no raw folder {settings.raw_dir}. Set PIPELINE_DATA_DIR to the folder that holds raw/.")
     today = datetime.now(UTC).date()
@@ -52,7 +55,8 @@ def run(
             soft_wrap=True,
         )
     succeeded, done = process(days, settings, verify=verify)
-    high = show_tables(done, settings)
+    high = show_tables(done, settings, succeeded=succeeded)
+    _show_files(Workplace(settings, policy), done)
     if not succeeded:
         raise typer.Exit(FAILED)
     if high and fail_on_alert:
@@ -75,7 +79,22 @@ def _told(days: list[date]) -> str:
     return f"Days with files: {len(days)}, from {days[0]} to {days[-1]}."
 
 
-def show_tables(days: list[date], settings: Settings) -> int:
+def _show_files(work: Workplace, days: list[date]) -> None:
+    """Name the files that somebody has to look at."""
+    for day in days:
+        for each in file_lives(work, day=day, status=FAILED_FILE):
+            err.print(f"[bold red]FAILED[/] {escape(each.path)}: {escape(each.note)}", highlight=False, soft_wrap=True)
+        for path in unrecognised_files(work.raw_root, day):
+            err.print(f"[yellow]No feed reads[/] {escape(path)}; check its name", highlight=False, soft_wrap=True)
+        for path in vanished_files(work, day):
+            err.print(
+                f"[yellow]Vanished[/] {escape(path)}; its rows are kept (`forget` removes them)",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+def show_tables(days: list[date], settings: Settings, *, succeeded: bool = True) -> int:
     """Print what the tables now hold of the days; gives the number of alerts of severity high."""
     from assets_pkg.storage.lake import Lake  # noqa: PLC0415
 
@@ -83,7 +102,12 @@ def show_tables(days: list[date], settings: Settings) -> int:
     metrics = lake.scan(DAILY_METRICS.name, days).filter(pl.col("dimension").is_null()).collect()
     alerts = lake.scan(ALERTS.name, days).collect()
     value = {(day, data, metric): number for day, data, metric, _, number in metrics.iter_rows()}
-    table = Table("ingest date", "feed", title="What the tables hold", title_justify="left")
+    table = Table(
+        "ingest date",
+        "feed",
+        title="What the tables hold" if succeeded else "What the tables hold after the failure",
+        title_justify="left",
+    )
     for column in ("total", "clean", "quarantine", "copies"):
         table.add_column(column, justify="right")
     for day in days:

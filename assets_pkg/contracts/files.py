@@ -8,6 +8,7 @@ PROCESSING: Final = "PROCESSING"
 SUCCESS: Final = "SUCCESS"
 FAILED: Final = "FAILED"
 SKIPPED: Final = "SKIPPED"
+FORMATS: Final = ("csv", "csv.gz", "jsonl", "jsonl.gz", "ndjson", "ndjson.gz", "json", "parquet")
 STATUSES: Final = (PENDING, PROCESSING, SUCCESS, FAILED, SKIPPED)
 
 
@@ -38,3 +39,18 @@ class FileRecord:
     def has_rows(self) -> bool:
         """Whether the raw table holds this content's rows. A PENDING file has, unless it names another that does."""
         return self.status == SUCCESS or (self.status == PENDING and self.duplicate_of is None)
+
+    @property
+    def content(self) -> str | None:
+        """What makes two files the same data: their bytes, and how these are read. None when they could not be read."""
+        return content_of(self.path, self.content_sha256)
+
+
+def format_of(path: str) -> str:
+    """The format that a raw file's name says; the empty text for none that is read."""
+    return max((each for each in FORMATS if path.endswith(f".{each}")), key=len, default="")
+
+
+def content_of(path: str, sha256: str) -> str | None:
+    """See `FileRecord.content`: the same bytes are not the same data as CSV and as JSON lines."""
+    return f"{sha256} {format_of(path).replace('ndjson', 'jsonl')}" if sha256 else None

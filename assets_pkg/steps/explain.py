@@ -87,10 +87,10 @@ def life(work: Workplace, feed: Feed, row: Mapping[str, Any]) -> RecordLife:
     elif not rejected.is_empty():
         reasons = rejected["reject_reason"][0]
         fate, story = QUARANTINE, _story_of_rejected(work, feed, day, row, reasons)
-    elif work.lake.version(feed.clean_table, day) is None:
-        fate, story = NOT_YET, iter([f"{feed.name} of {day} were not cleaned yet: run the day."])
+    elif (first := _first_equal(work, feed, day, row)) != (row["source_file"], row["source_row"]):
+        fate, story = COPY, _story_of_copy(day, *first)
     else:
-        fate, story = COPY, _story_of_copy(work, feed, day, row)
+        fate, story = NOT_YET, iter([f"{feed.name} of {day} were not cleaned since its file was read: run the day."])
     said = {name: text for name in (*feed.raw_columns, EXTRA, RAW_TEXT) if (text := row[name]) is not None}
     if row[ABSENT_COLUMNS]:
         said["(columns its file lacks)"] = row[ABSENT_COLUMNS].replace(SEPARATOR, ", ")
@@ -152,15 +152,24 @@ def _story_of_rejected(work: Workplace, feed: Feed, day: date, row: Mapping[str,
         yield from _known(work, row["customer_id"].strip())
 
 
-def _story_of_copy(work: Workplace, feed: Feed, day: date, row: Mapping[str, Any]) -> Iterator[str]:
-    yield f"It equals another row of {day} in every column and was dropped. {_counts_in(day, 'duplicate_full_row')}"
+def _first_equal(work: Workplace, feed: Feed, day: date, row: Mapping[str, Any]) -> tuple[str, int]:
+    """Where the first row of the day stands that equals this one in every column."""
     same = [
         pl.col(name).str.strip_chars().fill_null("") == (row[name] or "").strip() for name in (*feed.raw_columns, EXTRA)
     ]
     rows = work.lake.scan(feed.raw, [day]).filter(pl.col(RAW_TEXT).is_null(), *same)
-    first = rows.select(*ADDRESS).sort(ADDRESS).head(1).collect(engine="streaming")
-    for path, number in first.iter_rows():
-        yield f"The one that stayed is {path} row {number}."
+    found = rows.select(*ADDRESS).sort(ADDRESS).head(1).collect(engine="streaming")
+    return found.row(0) if found.height and row[RAW_TEXT] is None else (row["source_file"], row["source_row"])
+
+
+def _story_of_copy(day: date, path: str, number: int) -> Iterator[str]:
+    yield f"It equals another row of {day} in every column and was dropped. {_counts_in(day, 'duplicate_full_row')}"
+    yield f"The one that stayed is {path} row {number}."
+
+
+def customer_story(work: Workplace, customer_id: str) -> tuple[str, ...]:
+    """What is known of a customer whom no customers row names."""
+    return tuple(_known(work, customer_id))
 
 
 def _known(work: Workplace, customer_id: str) -> Iterator[str]:
@@ -168,12 +177,12 @@ def _known(work: Workplace, customer_id: str) -> Iterator[str]:
     known = work.lake.scan(CUSTOMERS_KNOWN.name, days).filter(pl.col("customer_id") == customer_id).collect()
     if known.is_empty():
         yield f"Customer {customer_id} is not known{f' as of {days[0]}' if days else ''}."
-        return
-    seen = known.row(0, named=True)
-    yield (
-        f"Customer {customer_id} is known as of {days[0]}: first named on {seen['first_seen']}, "
-        f"last on {seen['last_seen']}."
-    )
+    else:
+        seen = known.row(0, named=True)
+        yield (
+            f"Customer {customer_id} is known as of {days[0]}: first named on {seen['first_seen']}, "
+            f"last on {seen['last_seen']}."
+        )
     for feed in (EVENTS, ORDERS):
         for table, what in ((feed.clean_table, CLEAN), (feed.quarantine, "in quarantine")):
             rows = work.lake.scan(table, list(work.lake.partitions(table)))

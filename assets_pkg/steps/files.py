@@ -1,6 +1,6 @@
 """What became of raw files: the ledger beside the counts of their rows, and whether it still tells the truth."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -8,7 +8,7 @@ import polars as pl
 from sqlalchemy import RowMapping
 
 from assets_pkg.contracts.feeds import FEEDS, Feed
-from assets_pkg.contracts.files import FAILED, SKIPPED, FileRecord
+from assets_pkg.contracts.files import FAILED, PENDING, PROCESSING, SKIPPED, SUCCESS, FileRecord
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.raw_files import find_files, raw_days
 from assets_pkg.storage.records import UnreadableFileError
@@ -105,14 +105,18 @@ class Difference:
 
     path: str
     problem: str
+    mended_by_run: bool = True
 
 
-def differences(work: Workplace, day: date | None = None) -> Iterator[Difference]:
+def differences(
+    work: Workplace, day: date | None = None, feeds: Iterable[Feed] = FEEDS.values()
+) -> Iterator[Difference]:
     """Hash every raw file (of one ingest date, or of all) and compare: nothing but bytes is believed."""
-    known = {entry["path"]: entry for entry in work.ledger.entries(day=day)}
+    feeds = list(feeds)
+    known = {entry["path"]: entry for feed in feeds for entry in work.ledger.entries(feed=feed.name, day=day)}
     seen = set()
     for each in [day] if day else raw_days(work.raw_root):
-        for feed in FEEDS.values():
+        for feed in feeds:
             for file in find_files(work.raw_root, feed, each):
                 seen.add(file.path)
                 entry = known.get(file.path)
@@ -126,7 +130,8 @@ def differences(work: Workplace, day: date | None = None) -> Iterator[Difference
                 elif entry["content_sha256"] != digest:
                     yield Difference(file.path, "has other bytes than when it was read")
     for path in sorted(known.keys() - seen):
-        yield Difference(path, "is no longer in the raw folder; its rows are kept")
+        if known[path]["status"] in (SUCCESS, PENDING, PROCESSING):
+            yield Difference(path, "is no longer in the raw folder; its rows are kept", mended_by_run=False)
 
 
 def is_in_folder(work: Workplace, feed: Feed, day: date, path: str) -> bool:
@@ -137,3 +142,9 @@ def is_in_folder(work: Workplace, feed: Feed, day: date, path: str) -> bool:
 def records_of(work: Workplace, day: date) -> dict[str, list[FileRecord]]:
     """Every feed's files of the day, as the ledger has them."""
     return {name: work.ledger.records(name, day) for name in FEEDS}
+
+
+def vanished_files(work: Workplace, day: date) -> list[str]:
+    """Files of the day whose rows are kept though they are no longer in the raw folder."""
+    there = {file.path for feed in FEEDS.values() for file in find_files(work.raw_root, feed, day)}
+    return [entry["path"] for entry in work.ledger.entries(day=day, status=SUCCESS) if entry["path"] not in there]

@@ -5,7 +5,7 @@ ledger is told before the table is touched and after it was committed, so a cras
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -43,20 +43,22 @@ class RawDay:
 
 
 class Holders:
-    """Which file holds which content: of files with the same bytes, the one with the smallest path."""
+    """Which file holds which content: of files with the same, the one with the smallest path."""
 
-    def __init__(self, elsewhere: Mapping[str, Iterable[str]]) -> None:
-        self._paths = {digest: set(paths) for digest, paths in elsewhere.items()}
+    def __init__(self, elsewhere: Iterable[FileRecord]) -> None:
+        self._paths: dict[str, set[str]] = {}
+        for record in elsewhere:
+            self.add(record)
 
     def before(self, record: FileRecord) -> str | None:
         """The file with a smaller path that holds the record's content."""
-        earlier = (path for path in self._paths.get(record.content_sha256, ()) if path < record.path)
+        earlier = (path for path in self._paths.get(record.content or "", ()) if path < record.path)
         return min(earlier, default=None)
 
     def add(self, record: FileRecord) -> None:
-        """The record's file holds its content. Bytes that could not be read (an empty hash) are no content."""
-        if record.content_sha256:
-            self._paths.setdefault(record.content_sha256, set()).add(record.path)
+        """The record's file holds its content."""
+        if record.content is not None:
+            self._paths.setdefault(record.content, set()).add(record.path)
 
 
 def land_raw(work: Workplace, feed: Feed, day: date) -> RawDay:
@@ -74,6 +76,7 @@ class _RawStep:
 
     def __init__(self, work: Workplace, feed: Feed, day: date) -> None:
         self.work, self.feed, self.day = work, feed, day
+        _adopt_unknown_rows(work, feed, day)
         self.how = work.policy.reading_fingerprint(feed.name)
         self.landed = work.lake.version(feed.raw, day) is not None
         self.now = {file.path: file for file in find_files(work.raw_root, feed, day)}
@@ -89,7 +92,7 @@ class _RawStep:
         ledger, name = self.work.ledger, self.feed.name
         kept, fresh = self._files()
         files = kept | fresh
-        elsewhere = ledger.holders(name, self.day, {record.content_sha256 for record in files.values()} - {""})
+        elsewhere = ledger.holders(name, self.day, {record.content_sha256 for record in files.values()})
         touched = self._touched(kept, fresh, elsewhere)
         gone = set(self.before) - set(files)
         if self.landed and not touched and not gone:
@@ -164,18 +167,15 @@ class _RawStep:
             return {}
         missing = {path: record for path, record in self.before.items() if path not in self.now}
         found = {path: record for path, record in missing.items() if record.has_rows}
-        doubtful = {path for path, record in missing.items() if record.status == PROCESSING}
-        if doubtful or not self.before:
-            # The file was being read when a run died, or the ledger was lost: the rows that are there stay, and
-            # their data files know of which content they are.
-            for path in self.earlier.keys() - set(self.now):
-                if path in doubtful or path not in self.before:
-                    attempts = self.before[path].attempts if path in self.before else 0
-                    found[path] = replace(self._told_by_table(path), attempts=attempts)
+        # It was being read when a run died, or the ledger does not know it (an older one was put back): the rows that
+        # are there stay, and their data files know of which content they are.
+        for path in self.earlier.keys() - set(self.now) - set(found) - self.forgotten:
+            attempts = self.before[path].attempts if path in self.before else 0
+            found[path] = replace(_told_by_table(path, self.earlier[path]), status=PROCESSING, attempts=attempts)
         return {path: record for path, record in found.items() if path not in self.forgotten}
 
     def _touched(
-        self, kept: Mapping[str, FileRecord], fresh: Mapping[str, FileRecord], elsewhere: Mapping[str, list[str]]
+        self, kept: Mapping[str, FileRecord], fresh: Mapping[str, FileRecord], elsewhere: Iterable[FileRecord]
     ) -> list[str]:
         """The files whose entry may change: all but those that stay as they are even if every file can be read."""
         holders, reading, touched = Holders(elsewhere), set(), []
@@ -196,27 +196,8 @@ class _RawStep:
     def earlier(self) -> dict[str, list[DataFile]]:
         """The data files of the partition, as it was, by the raw file whose rows they hold."""
         if self._earlier is None:
-            self._earlier = {}
-            for data_file in self.work.lake.files(self.feed.raw, self.day) if self.landed else ():
-                for path in _raw_files_of(data_file):
-                    self._earlier.setdefault(path, []).append(data_file)
+            self._earlier = _by_raw_file(self.work.lake.files(self.feed.raw, self.day))
         return self._earlier
-
-    def _told_by_table(self, path: str) -> FileRecord:
-        """What the data files say of a raw file whose rows they hold."""
-        rows = pl.concat([pl.scan_parquet(each.location) for each in self.earlier[path]])
-        count = rows.filter(pl.col(SOURCE_FILE) == path).select(pl.len()).collect().item()
-        facts = [each.facts() for each in self.earlier[path]]
-        unknown = [name for each in facts for name in json.loads(each.get(_UNKNOWN, "[]"))]
-        return FileRecord(
-            path,
-            facts[0].get(_SHA256, ""),
-            int(facts[0].get(_BYTES, 0)),
-            PROCESSING,
-            records=int(count),
-            absent_columns=tuple(json.loads(facts[0].get(ABSENT_COLUMNS, "[]"))),
-            unknown_columns=tuple(dict.fromkeys(unknown)),
-        )
 
     def _carry_over(self, record: FileRecord, writer: PartitionWriter) -> None:
         writer.describe(partial(_facts, record))
@@ -253,6 +234,44 @@ class _RawStep:
             vanished=tuple(path for path in have_rows if path not in self.now),
             forgotten=tuple(sorted(self.forgotten & set(self.before))),
         )
+
+
+def _adopt_unknown_rows(work: Workplace, feed: Feed, day: date) -> None:
+    """Tell the ledger of raw rows of other days that it does not know: it was lost, or an older one was put back.
+
+    Otherwise content that those days hold would be read a second time. Days are compared by their number of rows.
+    """
+    known = work.ledger.row_counts(feed.name)
+    for each, partition in work.lake.partitions(feed.raw).items():
+        rows = known.get(each, 0)
+        if each != day and rows is not None and rows < partition.rows:
+            told = _by_raw_file(work.lake.files(feed.raw, each))
+            work.ledger.adopt(feed.name, each, [_told_by_table(*item) for item in told.items()], work.run)
+
+
+def _by_raw_file(data_files: Iterable[DataFile]) -> dict[str, list[DataFile]]:
+    found: dict[str, list[DataFile]] = {}
+    for data_file in data_files:
+        for path in _raw_files_of(data_file):
+            found.setdefault(path, []).append(data_file)
+    return found
+
+
+def _told_by_table(path: str, data_files: Sequence[DataFile]) -> FileRecord:
+    """What the data files say of a raw file whose rows they hold."""
+    rows = pl.concat([pl.scan_parquet(each.location) for each in data_files])
+    count = rows.filter(pl.col(SOURCE_FILE) == path).select(pl.len()).collect().item()
+    facts = [each.facts() for each in data_files]
+    unknown = [name for each in facts for name in json.loads(each.get(_UNKNOWN, "[]"))]
+    return FileRecord(
+        path,
+        facts[0].get(_SHA256, ""),
+        int(facts[0].get(_BYTES, 0)),
+        SUCCESS,
+        records=int(count),
+        absent_columns=tuple(json.loads(facts[0].get(ABSENT_COLUMNS, "[]"))),
+        unknown_columns=tuple(dict.fromkeys(unknown)),
+    )
 
 
 def _raw_files_of(data_file: DataFile) -> list[str]:

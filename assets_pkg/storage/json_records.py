@@ -461,7 +461,7 @@ class _Document:
             cut = error.msg.startswith("Unterminated") or error.pos + self._HIDDEN > len(self._text)
             if cut and not self._ended:
                 return None
-            self._fail(error.msg, error.pos)
+            self._fail(error.msg.removesuffix(" starting at"), error.pos)
         if end + self._EXPONENT >= len(self._text) and not self._ended:
             return None  # a number may go on
         element = self._text[self._at : end].encode()

@@ -221,7 +221,7 @@ class Lake:
             writer.discard()
         else:
             # From here on nothing is discarded: a commit that seems to fail may have been done. Files that no
-            # commit names are no part of the table, and maintenance removes them.
+            # commit names are no part of the table; Delta's vacuum removes them.
             self._commit(spec, day, actions, run)
 
     def _commit(self, table: Table, day: date, actions: list[AddAction | RemoveAction], run: str) -> None:

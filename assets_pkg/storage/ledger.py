@@ -36,6 +36,7 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
+    func,
     insert,
     select,
     update,
@@ -44,7 +45,7 @@ from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from assets_pkg.contracts.feeds import CUSTOMERS
-from assets_pkg.contracts.files import PENDING, PROCESSING, SKIPPED, SUCCESS, FileRecord
+from assets_pkg.contracts.files import PENDING, PROCESSING, SKIPPED, SUCCESS, FileRecord, content_of
 
 _METADATA: Final = MetaData()
 FILE_LEDGER: Final = Table(
@@ -124,15 +125,22 @@ class Ledger:
         # Sorted here: a database sorts text by its own collation.
         return sorted(rows, key=lambda row: (row["ingest_date"], row["feed"], row["path"]))
 
-    def holders(self, feed: str, day: date, digests: Collection[str]) -> dict[str, list[str]]:
-        """Which files of other days hold some contents in the raw table, by content; for customers none count."""
+    def holders(self, feed: str, day: date, digests: Collection[str]) -> list[FileRecord]:
+        """The SUCCESS files of other days with some SHA-256; for customers none of another day counts."""
         if feed == CUSTOMERS.name:
-            return {}
-        found: dict[str, list[str]] = {}
+            return []
         with self._reading() as connection:
-            for row in _of_contents(connection, feed, digests):
-                if row["ingest_date"] != day and _record(row).status == SUCCESS:
-                    found.setdefault(row["content_sha256"], []).append(row["path"])
+            rows = _with_digests(connection, feed, digests)
+        return [_record(row) for row in rows if row["ingest_date"] != day and row["status"] == SUCCESS]
+
+    def row_counts(self, feed: str) -> dict[date, int | None]:
+        """How many raw rows the ledger thinks each day has; None for a day that is being read."""
+        found: dict[date, int | None] = {}
+        counted = select(_C.ingest_date, _C.status, func.coalesce(func.sum(_C.record_count), 0).label("rows"))
+        with self._reading() as connection:
+            for row in connection.execute(counted.where(_C.feed == feed).group_by(_C.ingest_date, _C.status)):
+                before = found.get(row.ingest_date, 0)
+                found[row.ingest_date] = None if row.status == PROCESSING or before is None else before + int(row.rows)
         return found
 
     def pending_days(self) -> dict[date, datetime]:
@@ -156,6 +164,24 @@ class Ledger:
             for record in records:
                 self._take(connection, feed, day, record, run)
 
+    def adopt(self, feed: str, day: date, records: Iterable[FileRecord], run: str) -> None:
+        """Enter files that the raw table holds and the ledger does not know."""
+        with self._transaction() as connection:
+            for record in records:
+                if connection.scalar(select(_C.path).where(*_key(feed, day, record.path))) is None:
+                    values = {**_told(record), "content_sha256": record.content_sha256, "bytes": record.bytes}
+                    connection.execute(
+                        insert(FILE_LEDGER).values(
+                            feed=feed,
+                            ingest_date=day,
+                            path=record.path,
+                            discovered_at=datetime.now(UTC),
+                            attempts=1,
+                            run_id=run,
+                            **values,
+                        )
+                    )
+
     def finish(
         self, feed: str, day: date, records: Sequence[FileRecord], run: str, gone: Collection[str] = ()
     ) -> list[date]:
@@ -168,17 +194,7 @@ class Ledger:
                 changed = connection.execute(
                     update(FILE_LEDGER)
                     .where(*_key(feed, day, record.path), _C.status == PROCESSING, _C.run_id == run)
-                    .values(
-                        status=record.status,
-                        record_count=record.records if record.status == SUCCESS else None,
-                        error_message=record.error,
-                        processed_at=datetime.now(UTC),
-                        duplicate_of=record.duplicate_of,
-                        absent_columns=json.dumps(record.absent_columns),
-                        unknown_columns=json.dumps(record.unknown_columns),
-                        read_policy=record.read_policy,
-                        stamp=record.stamp,
-                    )
+                    .values(**_told(record))
                 )
                 if changed.rowcount != 1:
                     raise LedgerError(self._taken(record.path))
@@ -247,26 +263,22 @@ class Ledger:
         their days.
         """
         mine = connection.execute(select(FILE_LEDGER).where(_C.feed == feed, _C.ingest_date == day)).mappings().all()
-        contents = {row["content_sha256"] for row in mine if row["path"] in touched} - {""}
-        # Contents that a touched file held before are known from those that were skipped for it.
-        orphaned = select(_C.content_sha256).where(_C.feed == feed, _C.duplicate_of.in_(touched))
-        contents |= set(connection.scalars(orphaned))
+        digests = {row["content_sha256"] for row in mine if row["path"] in touched}
+        # What a touched file held before is known from the files that were skipped for it. (One that was to give way
+        # to it names nobody; but its day is pending already, and judges it by what is there then.)
+        for some in _chunks(sorted(touched)):
+            freed = select(_C.content_sha256).where(_C.feed == feed, _C.duplicate_of.in_(some))
+            digests |= set(connection.scalars(freed))
         by_content: dict[str, list[RowMapping]] = {}
-        for row in _of_contents(connection, feed, contents):
-            if feed != CUSTOMERS.name or row["ingest_date"] == day:
-                by_content.setdefault(row["content_sha256"], []).append(row)
+        for row in _with_digests(connection, feed, digests):
+            content = content_of(row["path"], row["content_sha256"])
+            if content is not None and (feed != CUSTOMERS.name or row["ingest_date"] == day):
+                by_content.setdefault(content, []).append(row)
         again = set()
         for rows in by_content.values():
             first = min((row["path"] for row in rows if row["status"] == SUCCESS), default=None)
             for row in rows:
-                values: dict[str, Any] = {}
-                is_later = row["status"] == SUCCESS and row["path"] != first
-                is_free = row["status"] == SKIPPED and (first is None or first > row["path"])
-                if is_later or is_free:
-                    values = {"status": PENDING}
-                elif row["status"] == SKIPPED and row["duplicate_of"] != first:
-                    values = {"duplicate_of": first}
-                if values:
+                if values := _settled(row, first):
                     key = _key(feed, row["ingest_date"], row["path"])
                     connection.execute(update(FILE_LEDGER).where(*key).values(**values))
                 if values.get("status") == PENDING:
@@ -283,7 +295,8 @@ class Ledger:
         if backend not in _BACKENDS:
             raise ValueError(f"{backend} is none of {', '.join(_BACKENDS)}")
         if backend == "postgresql":
-            timeout = f"-c lock_timeout={int(self._wait * 1000)}"
+            given = url.query.get("options", "")
+            timeout = f"{given if isinstance(given, str) else ' '.join(given)} -c lock_timeout={int(self._wait * 1000)}"
             engine = create_engine(url, poolclass=NullPool, connect_args={"options": timeout, "connect_timeout": 10})
             event.listen(engine, "begin", _take_turns_in_postgresql)
             return engine
@@ -365,6 +378,31 @@ def is_there(url: str) -> bool:
     return parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").is_file()
 
 
+def _settled(row: RowMapping, first: str | None) -> dict[str, Any]:
+    """What changes in the row of a content whose holder is `first`."""
+    is_later = row["status"] == SUCCESS and row["path"] != first
+    is_skipped = row["status"] == SKIPPED
+    is_free = is_skipped and (first is None or first > row["path"])
+    if is_later or is_free:
+        return {"status": PENDING}
+    return {"duplicate_of": first} if is_skipped and row["duplicate_of"] != first else {}
+
+
+def _told(record: FileRecord) -> dict[str, Any]:
+    """What reading a file has told, as the table holds it."""
+    return {
+        "status": record.status,
+        "record_count": record.records if record.status == SUCCESS else None,
+        "error_message": record.error,
+        "processed_at": datetime.now(UTC),
+        "duplicate_of": record.duplicate_of,
+        "absent_columns": json.dumps(record.absent_columns),
+        "unknown_columns": json.dumps(record.unknown_columns),
+        "read_policy": record.read_policy,
+        "stamp": record.stamp,
+    }
+
+
 def _record(row: RowMapping) -> FileRecord:
     return FileRecord(
         path=row["path"],
@@ -386,14 +424,18 @@ def _key(feed: str, day: date, path: str) -> tuple[ColumnElement[bool], ...]:
     return _C.feed == feed, _C.ingest_date == day, _C.path == path
 
 
-def _of_contents(connection: Connection, feed: str, digests: Collection[str]) -> list[RowMapping]:
-    """The feed's rows that hold some contents."""
+def _with_digests(connection: Connection, feed: str, digests: Collection[str]) -> list[RowMapping]:
+    """The feed's rows with some SHA-256."""
     found: list[RowMapping] = []
-    wanted = sorted(digests)
-    for at in range(0, len(wanted), 500):  # databases bound the number of parameters
-        chosen = select(FILE_LEDGER).where(_C.feed == feed, _C.content_sha256.in_(wanted[at : at + 500]))
+    for some in _chunks(sorted(set(digests) - {""})):
+        chosen = select(FILE_LEDGER).where(_C.feed == feed, _C.content_sha256.in_(some))
         found.extend(connection.execute(chosen).mappings())
     return found
+
+
+def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Some values at a time: databases bound the number of parameters."""
+    return (values[at : at + 500] for at in range(0, len(values), 500))
 
 
 def _take_turns_in_sqlite(connection: Connection) -> None:

@@ -71,7 +71,10 @@ def _explained() -> Iterator[None]:
         yield
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OverflowError) as error:
         why = str(error).strip().split("\n")[0]
-        raise UnreadableFileError(f"no valid parquet file ({why}); ask for it again") from error
+        raise UnreadableFileError(
+            f"cannot be read as Parquet ({why}): it is damaged, or holds a value or type beyond what is read; "
+            "ask for it again, or as CSV"
+        ) from error
 
 
 # -- values to text ------------------------------------------------------------------------------------

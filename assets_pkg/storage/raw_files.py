@@ -30,6 +30,7 @@ from assets_pkg.contracts.feeds import (
     Feed,
     raw_name,
 )
+from assets_pkg.contracts.files import FORMATS
 from assets_pkg.contracts.rules import SEPARATOR
 from assets_pkg.contracts.tables import TABLES
 from assets_pkg.policy import FeedPolicy, Policy
@@ -38,8 +39,7 @@ from assets_pkg.storage.json_records import JsonRecords, json_elements, json_lin
 from assets_pkg.storage.parquet_records import ParquetRecords
 from assets_pkg.storage.records import ROW, Block, Columns, Reader, Resolve, UnreadableFileError
 
-_FORMATS: Final = ("csv", "csv.gz", "jsonl", "jsonl.gz", "ndjson", "ndjson.gz", "json", "parquet")
-_NAME: Final = re.compile(rf"^(?P<feed>{'|'.join(FEEDS)})_raw.*?\.(?P<format>{'|'.join(map(re.escape, _FORMATS))})$")
+_NAME: Final = re.compile(rf"^(?P<feed>{'|'.join(FEEDS)})_raw.*?\.(?P<format>{'|'.join(map(re.escape, FORMATS))})$")
 _HOUR: Final = re.compile(r"^hour=([01][0-9]|2[0-3])$")
 SETTLED_SECONDS: Final = 2.0
 _DAY: Final = re.compile(r"^ingest_date=(\d{4}-\d{2}-\d{2})$")

@@ -144,6 +144,7 @@ class LedgerModel:
             if other < path
             and entry.status == SUCCESS
             and entry.content == content
+            and _format(other) == _format(path)
             and (feed not in ONE_DAY_FEEDS or day_of(other) == day)
         )
         return min(holders, default=None)
@@ -156,3 +157,9 @@ class LedgerModel:
 def day_of(path: str) -> date:
     """Give the ingest date of a path."""
     return path_parts(path)[1]
+
+
+def _format(path: str) -> str:
+    """What the end of a name says of how to read the bytes; the same bytes read otherwise are other data."""
+    name = path.rpartition("/")[2].replace(".ndjson", ".jsonl")
+    return name[name.index(".") :] if name.count(".") == 1 or name.endswith(".gz") else "." + name.rpartition(".")[2]

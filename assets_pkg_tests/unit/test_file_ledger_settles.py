@@ -310,6 +310,60 @@ def test_rows_that_others_compacted_are_carried_over_by_their_file(bench: Workbe
     assert ids(bench, D1) == ["b", "c"]
 
 
+def test_rows_that_an_older_ledger_does_not_know_are_kept_and_reported(bench: Workbench) -> None:
+    put(bench, D1, "a")
+    gone = put(bench, D1, "b", name="events_raw_b.csv")
+    land(bench, D1)
+    engine = create_engine(bench.settings.ledger)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM file_ledger WHERE path = :path"), {"path": gone})
+    engine.dispose()
+    take_away(bench, gone)
+    put(bench, D1, "c", name="events_raw_c.csv")
+    assert land(bench, D1)[0].vanished == (gone,)
+    assert ids(bench, D1) == ["a", "b", "c"]
+    assert says(bench)[gone] == (SUCCESS, None)
+
+
+def test_a_lost_ledger_still_knows_what_other_days_hold(bench: Workbench) -> None:
+    """The table tells it, before anything is read a second time."""
+    put(bench, D1, "a")
+    put(bench, D2, "a")
+    land(bench, D1, D2)
+    bench = lose_ledger(bench)
+    land(bench, D2)
+    assert says(bench) == {FIRST: (SUCCESS, None), SECOND: (SKIPPED, FIRST)}
+    assert (ids(bench, D1), ids(bench, D2)) == (["a"], [])
+    land(bench, D1, D2)
+    assert (ids(bench, D1), ids(bench, D2)) == (["a"], [])
+
+
+def test_the_same_bytes_in_another_format_are_other_data(bench: Workbench) -> None:
+    """A file that was delivered under a wrong name is read when it is renamed."""
+    content = '{"event_id": "a"}\n{"event_id": "b"}\n'
+    wrong = bench.put("events_raw.csv", content)
+    land(bench, D1)
+    take_away(bench, wrong)
+    right = bench.put("events_raw.jsonl", content)
+    land(bench, D1)
+    assert says(bench) == {wrong: (SUCCESS, None), right: (SUCCESS, None)}
+    again = bench.put("events_raw_z.ndjson", content)
+    land(bench, D1)
+    assert says(bench)[again] == (SKIPPED, right)
+
+
+def test_empty_files_that_cannot_be_read_fail_whatever_else_is_empty(bench: Workbench) -> None:
+    paths = [bench.put(f"events_raw.{form}", b"") for form in ("csv", "csv.gz", "json", "jsonl", "parquet")]
+    land(bench, D1)
+    assert [says(bench)[path][0] for path in paths] == [SUCCESS, FAILED, FAILED, SUCCESS, FAILED]
+
+
+def test_very_many_files_are_settled(ledger_url: str) -> None:
+    """Databases bound the number of parameters of a statement."""
+    ledger = Ledger(ledger_url)
+    assert ledger.finish("events", D1, [], "run", gone=[f"{number}" for number in range(1_200)]) == []
+
+
 # -- hashing ----------------------------------------------------------------------------------------------
 
 
@@ -492,7 +546,7 @@ def test_customers_of_other_days_are_other_snapshots(ledger_url: str) -> None:
         path = f"ingest_date={day}/customers_raw.csv"
         ledger.start("customers", day, [record(path)], "run")
         assert ledger.finish("customers", day, [record(path, status=SUCCESS)], "run") == []
-        assert ledger.holders(CUSTOMERS.name, D3, ["d"]) == {}
+        assert ledger.holders(CUSTOMERS.name, D3, ["d"]) == []
 
 
 # -- migrations ---------------------------------------------------------------------------------------------

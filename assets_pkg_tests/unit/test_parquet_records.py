@@ -203,12 +203,12 @@ def good_bytes(folder: Path, rows: int = 5000) -> bytes:
     ("damage", "message"),
     [
         (lambda _: b"", "empty (0 bytes)"),
-        (lambda _: b"PAR1 no parquet", "no valid parquet"),
-        (lambda _: b"PAR1", "no valid parquet"),
-        (lambda _: b"x" * 5000, "no valid parquet"),
-        (lambda good: good[:-1], "no valid parquet"),
-        (lambda good: good[: len(good) // 2], "no valid parquet"),
-        (lambda good: good[:4] + b"\xff" * (len(good) - 400) + good[-396:], "no valid parquet"),
+        (lambda _: b"PAR1 no parquet", "cannot be read as Parquet"),
+        (lambda _: b"PAR1", "cannot be read as Parquet"),
+        (lambda _: b"x" * 5000, "cannot be read as Parquet"),
+        (lambda good: good[:-1], "cannot be read as Parquet"),
+        (lambda good: good[: len(good) // 2], "cannot be read as Parquet"),
+        (lambda good: good[:4] + b"\xff" * (len(good) - 400) + good[-396:], "cannot be read as Parquet"),
     ],
     ids=range(7),
 )
