@@ -413,7 +413,7 @@ BOMBS: Final = {
     "jsonl": "a line is longer than 16 MiB. This is no JSON lines file",
     "ndjson.gz": "a line is longer than 16 MiB. This is no JSON lines file",
     "json": "a .json file begins with [ or {",
-    "parquet": "no valid parquet file",
+    "parquet": "cannot be read as Parquet",
 }
 
 
