@@ -237,8 +237,8 @@ class ActivityPolicy(_Frozen):
     """Late data and sessions."""
 
     late_window_days: Annotated[int, Field(ge=0, le=31)]
-    session_timeout_minutes: Annotated[float, Field(ge=0.001, le=24 * 60)]
-    active_gap_minutes: Annotated[float, Field(ge=0.001)] | None = None
+    session_timeout_minutes: Annotated[float, Field(ge=1 / _MINUTE_US, le=24 * 60)]
+    active_gap_minutes: Annotated[float, Field(ge=1 / _MINUTE_US)] | None = None
 
     @property
     def session_timeout_us(self) -> int:
