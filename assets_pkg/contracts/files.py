@@ -19,7 +19,8 @@ class FileRecord:
     `content_sha256` is empty for a file whose bytes could not be read. `duplicate_of`: the file that holds the same
     content. `absent_columns`: feed columns it lacks; `unknown_columns`: names no feed column has. `read_policy`:
     digest of the policy it was read under. `stamp`: how its folder entry looked when it was hashed. `attempts`: how
-    often it was taken for reading, which also tells whether anybody took it since this record was read.
+    often it was taken for reading, which also tells whether anybody took it since this record was read. `forget`:
+    somebody asked to remove its rows.
     """
 
     path: str
@@ -34,6 +35,7 @@ class FileRecord:
     duplicate_of: str | None = None
     stamp: str = ""
     attempts: int = field(default=0, compare=False)
+    forget: bool = False
 
     @property
     def has_rows(self) -> bool:
@@ -42,15 +44,14 @@ class FileRecord:
 
     @property
     def content(self) -> str | None:
-        """What makes two files the same data: their bytes, and how these are read. None when they could not be read."""
-        return content_of(self.path, self.content_sha256)
+        """What makes two files the same data: their bytes, and how these are read. None when they could not be read.
+
+        The same bytes are not the same data as CSV and as JSON lines.
+        """
+        how = format_of(self.path).replace("ndjson", "jsonl")
+        return f"{self.content_sha256} {how}" if self.content_sha256 else None
 
 
 def format_of(path: str) -> str:
     """The format that a raw file's name says; the empty text for none that is read."""
     return max((each for each in FORMATS if path.endswith(f".{each}")), key=len, default="")
-
-
-def content_of(path: str, sha256: str) -> str | None:
-    """See `FileRecord.content`: the same bytes are not the same data as CSV and as JSON lines."""
-    return f"{sha256} {format_of(path).replace('ndjson', 'jsonl')}" if sha256 else None

@@ -148,6 +148,9 @@ CUSTOMERS_KNOWN: Final = Table(
         "built_from": Column(TEXT, "digest of the customers partitions that this snapshot was built from"),
     },
 )
+_PAGE_VIEWS: Final = Column(COUNT, "events that are page views")
+_PLATFORMS: Final = Column(pl.List(TEXT), "platforms of its events, sorted, distinct")
+_SESSION_ID: Final = Column(TEXT, "the session: customer_id, `-`, its start as epoch microseconds")
 _EVENTS_BY_DATE: Final = {
     INGEST_DATE: Column(pl.Date(), "the earliest day that the event landed on"),
     **{name: Column(dtype, _MEANINGS[name]) for name, dtype in FEEDS["events"].clean.items() if name != EVENT_DATE},
@@ -170,8 +173,8 @@ SESSION_RUNS: Final = Table(
         "start_us": Column(COUNT, "its first event, as epoch microseconds"),
         "end_us": Column(COUNT, "its last event, as epoch microseconds"),
         "events": Column(COUNT, "its events"),
-        "page_views": Column(COUNT, "those that are page views"),
-        "platforms": Column(pl.List(TEXT), "its platforms, sorted, distinct"),
+        "page_views": _PAGE_VIEWS,
+        "platforms": _PLATFORMS,
         "active_us": Column(COUNT, "gaps between its events that count as active time, in microseconds"),
         "is_first": Column(pl.Boolean(), "the customer's first run of the day"),
         "is_last": Column(pl.Boolean(), "the customer's last run of the day"),
@@ -181,21 +184,21 @@ SESSION_EVENTS: Final = Table(
     "session_events",
     EVENT_DATE,
     "events by the day they happened, each with its session",
-    {**_EVENTS_BY_DATE, "session_id": Column(TEXT, "the session: customer_id, `-`, start as epoch microseconds")},
+    {**_EVENTS_BY_DATE, "session_id": _SESSION_ID},
 )
 SESSIONS: Final = Table(
     "sessions",
     EVENT_DATE,
     "sessions that start on the day",
     {
-        "session_id": Column(TEXT, "customer_id, `-`, session_start as epoch microseconds"),
+        "session_id": _SESSION_ID,
         "customer_id": Column(TEXT, "who"),
         "session_start": Column(MICROS, "its first event"),
         "session_end": Column(MICROS, "its last event, maybe on the next day"),
         "event_count": Column(COUNT, "its events"),
-        "page_views": Column(COUNT, "those that are page views"),
+        "page_views": _PAGE_VIEWS,
         "duration_seconds": Column(pl.Float64(), "from first to last event"),
-        "platforms": Column(pl.List(TEXT), "its platforms, sorted, distinct"),
+        "platforms": _PLATFORMS,
     },
 )
 USER_DAILY: Final = Table(
@@ -204,7 +207,7 @@ USER_DAILY: Final = Table(
     "what each customer did on the day",
     {
         "customer_id": Column(TEXT, "who"),
-        "page_views": Column(COUNT, "page views"),
+        "page_views": _PAGE_VIEWS,
         "events": Column(COUNT, "events"),
         "sessions": Column(COUNT, "sessions that the day's events are part of"),
         "active_minutes": Column(pl.Float64(), "time between consecutive events of one session, both on the day"),
@@ -225,26 +228,23 @@ ACTIVITY_ALERTS: Final = Table("activity_alerts", EVENT_DATE, "what deserves a l
 DAILY_METRICS: Final = Table("daily_metrics", INGEST_DATE, "numbers of an ingest date, one a row", _METRICS)
 ALERTS: Final = Table("alerts", INGEST_DATE, "what deserves a look on an ingest date", _ALERTS)
 
-TABLES: Final[dict[str, Table]] = {
-    table.name: table
-    for table in (
-        *(table for feed in FEEDS.values() for table in _feed_tables(feed)),
-        CUSTOMERS_KNOWN,
-        DAILY_METRICS,
-        ALERTS,
-    )
-}
-ACTIVITY_TABLES: Final[dict[str, Table]] = {
-    table.name: table
-    for table in (
-        EVENTS_BY_DATE,
-        SESSION_RUNS,
-        SESSION_EVENTS,
-        SESSIONS,
-        USER_DAILY,
-        ACTIVITY_METRICS,
-        ACTIVITY_ALERTS,
-        ACTIVITY_SOURCES,
-    )
-}
-ALL_TABLES: Final[dict[str, Table]] = {**TABLES, **ACTIVITY_TABLES}
+
+def _by_name(*tables: Table) -> dict[str, Table]:
+    return {table.name: table for table in tables}
+
+
+TABLES: Final = _by_name(
+    *(table for feed in FEEDS.values() for table in _feed_tables(feed)), CUSTOMERS_KNOWN, DAILY_METRICS, ALERTS
+)
+# By event date; not in the asset graph yet.
+ACTIVITY_TABLES: Final = _by_name(
+    EVENTS_BY_DATE,
+    SESSION_RUNS,
+    SESSION_EVENTS,
+    SESSIONS,
+    USER_DAILY,
+    ACTIVITY_METRICS,
+    ACTIVITY_ALERTS,
+    ACTIVITY_SOURCES,
+)
+ALL_TABLES: Final = {**TABLES, **ACTIVITY_TABLES}

@@ -6,7 +6,7 @@ built from is kept, so whether it is up to date can be told without building it.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, timedelta
 
 import polars as pl
@@ -69,20 +69,20 @@ def stale_events(work: Workplace, event_dates: Iterable[date]) -> list[date]:
 
 def stale_sessions(work: Workplace, event_dates: Iterable[date]) -> list[date]:
     """Those event dates whose sessions are not built from the events and runs that lie there now."""
-    runs = work.lake.partitions(SESSION_RUNS.name)
-    return [
-        each for each in event_dates if each in runs and _built_from(work, SESSIONS, each) != _joined_from(work, each)
-    ]
+    return _stale(work, SESSIONS, SESSION_RUNS, event_dates, _joined_from)
 
 
 def stale_metrics(work: Workplace, event_dates: Iterable[date]) -> list[date]:
     """Those event dates whose activity_metrics are not those of the sessions that lie there now."""
-    made = work.lake.partitions(SESSIONS.name)
-    return [
-        each
-        for each in event_dates
-        if each in made and _built_from(work, ACTIVITY_METRICS, each) != _measured_from(work, each)
-    ]
+    return _stale(work, ACTIVITY_METRICS, SESSIONS, event_dates, _measured_from)
+
+
+def _stale(
+    work: Workplace, table: Table, needs: Table, dates: Iterable[date], digest: Callable[[Workplace, date], str]
+) -> list[date]:
+    """Those dates, of the ones that the table `needs` has, whose partition of `table` has another digest now."""
+    there = work.lake.partitions(needs.name)
+    return [each for each in dates if each in there and _built_from(work, table, each) != digest(work, each)]
 
 
 def _gathered_from(work: Workplace, event_date: date) -> str:
@@ -110,7 +110,7 @@ def _digest(work: Workplace, sources: Mapping[str, Iterable[date]]) -> str:
 def _built_from(work: Workplace, table: Table, event_date: date) -> str | None:
     """What the table's partition was built from; None when it was not, or was interrupted."""
     known = work.lake.scan(ACTIVITY_SOURCES.name, [event_date]).filter(pl.col("table") == table.name).collect()
-    return known["built_from"].to_list()[0] if known.height else None
+    return known["built_from"].item() if known.height else None
 
 
 def _now_built_from(work: Workplace, table: Table, event_date: date, digest: str) -> None:
@@ -140,8 +140,7 @@ def gather_events(work: Workplace, event_date: date) -> int:
         lake.replace(EVENTS_BY_DATE.name, event_date, work.run) as by_date,
         lake.replace(SESSION_RUNS.name, event_date, work.run) as runs,
     ):
-        for piece in found.runs.iter_slices(400_000):
-            runs.write(piece)
+        runs.write(found.runs)
         at = 0
         for day in sources.days:
             for rows in sources.rows(day):
@@ -222,10 +221,8 @@ def build_sessions(work: Workplace, event_date: date) -> int:
         lake.replace(SESSIONS.name, event_date, work.run) as sessions,
         lake.replace(USER_DAILY.name, event_date, work.run) as users,
     ):
-        for piece in made.iter_slices(400_000):
-            sessions.write(piece)
-        for piece in transform.user_daily(runs).iter_slices(400_000):
-            users.write(piece)
+        sessions.write(made)
+        users.write(transform.user_daily(runs))
         for lazy in lake.slices(EVENTS_BY_DATE.name, event_date):
             rows = lazy.collect(engine="in-memory")
             events.write(rows.with_columns(ids.gather(rows["run"])).select(list(SESSION_EVENTS.schema)))

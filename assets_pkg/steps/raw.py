@@ -68,6 +68,7 @@ def land_raw(work: Workplace, feed: Feed, day: date) -> RawDay:
     content a file with a smaller path holds is SKIPPED and gives no row. Rows of a file that vanished from the
     folder are kept: removing data is never a side effect.
     """
+    _adopt_unknown_rows(work, feed, day)
     return _RawStep(work, feed, day).run()
 
 
@@ -76,20 +77,18 @@ class _RawStep:
 
     def __init__(self, work: Workplace, feed: Feed, day: date) -> None:
         self.work, self.feed, self.day = work, feed, day
-        _adopt_unknown_rows(work, feed, day)
         self.how = work.policy.reading_fingerprint(feed.name)
         self.landed = work.lake.version(feed.raw, day) is not None
         self.now = {file.path: file for file in find_files(work.raw_root, feed, day)}
         self.before = {record.path: record for record in work.ledger.records(feed.name, day)}
-        requested = work.ledger.forgotten(feed.name, day)
-        self.forgotten = requested - set(self.now)
-        if requested & set(self.now):
-            work.ledger.keep(feed.name, day, requested & set(self.now))
+        self.forgotten = {path for path, record in self.before.items() if record.forget and path not in self.now}
         self._earlier: dict[str, list[DataFile]] | None = None
 
     def run(self) -> RawDay:
         """Do it."""
         ledger, name = self.work.ledger, self.feed.name
+        if came_back := [path for path, record in self.before.items() if record.forget and path in self.now]:
+            ledger.keep(name, self.day, came_back)
         kept, fresh = self._files()
         files = kept | fresh
         elsewhere = ledger.holders(name, self.day, {record.content_sha256 for record in files.values()})
@@ -232,7 +231,7 @@ class _RawStep:
             carried=tuple(path for path in have_rows if path in self.now and path not in set(read)),
             skipped=of(SKIPPED),
             vanished=tuple(path for path in have_rows if path not in self.now),
-            forgotten=tuple(sorted(self.forgotten & set(self.before))),
+            forgotten=tuple(sorted(self.forgotten)),
         )
 
 

@@ -85,11 +85,12 @@ class PartitionWriter:
         """Add rows. The columns must be the table's, in its order; anything else is a fault of ours and raises."""
         if frame.schema != self.table.schema:
             raise LakeError(f"{self.table.name}: rows have {frame.schema}, the table has {self.table.schema}")
-        self.rows += frame.height
-        self._pending.append(frame)
-        self._pending_rows += frame.height
-        if self._pending_rows >= ROWS_PER_FILE:
-            self.flush()
+        for piece in frame.iter_slices(ROWS_PER_FILE) if frame.height > ROWS_PER_FILE else (frame,):
+            self.rows += piece.height
+            self._pending.append(piece)
+            self._pending_rows += piece.height
+            if self._pending_rows >= ROWS_PER_FILE:
+                self.flush()
 
     def flush(self) -> None:
         """Put what is pending into a data file, so that rows before and after share none."""

@@ -6,8 +6,8 @@ content, is PENDING. Every change of status is one transaction, and writers take
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -45,7 +45,7 @@ from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from assets_pkg.contracts.feeds import CUSTOMERS
-from assets_pkg.contracts.files import PENDING, PROCESSING, SKIPPED, SUCCESS, FileRecord, content_of
+from assets_pkg.contracts.files import PENDING, PROCESSING, SKIPPED, SUCCESS, FileRecord
 
 _METADATA: Final = MetaData()
 FILE_LEDGER: Final = Table(
@@ -149,10 +149,6 @@ class Ledger:
             rows = connection.execute(select(PENDING_DAY)).all()
         return {row.ingest_date: row.since for row in sorted(rows, key=lambda row: row.ingest_date)}
 
-    def forgotten(self, feed: str, day: date) -> set[str]:
-        """The day's files that somebody asked to forget."""
-        return {row["path"] for row in self.entries(feed=feed, day=day) if row["forget_requested_at"] is not None}
-
     # -- writing ----------------------------------------------------------------------------------------
 
     def start(self, feed: str, day: date, records: Iterable[FileRecord], run: str) -> None:
@@ -169,18 +165,7 @@ class Ledger:
         with self._transaction() as connection:
             for record in records:
                 if connection.scalar(select(_C.path).where(*_key(feed, day, record.path))) is None:
-                    values = {**_told(record), "content_sha256": record.content_sha256, "bytes": record.bytes}
-                    connection.execute(
-                        insert(FILE_LEDGER).values(
-                            feed=feed,
-                            ingest_date=day,
-                            path=record.path,
-                            discovered_at=datetime.now(UTC),
-                            attempts=1,
-                            run_id=run,
-                            **values,
-                        )
-                    )
+                    _enter(connection, feed, day, record, {**_told(record), "attempts": 1, "run_id": run})
 
     def finish(
         self, feed: str, day: date, records: Sequence[FileRecord], run: str, gone: Collection[str] = ()
@@ -197,7 +182,7 @@ class Ledger:
                     .values(**_told(record))
                 )
                 if changed.rowcount != 1:
-                    raise LedgerError(self._taken(record.path))
+                    raise _taken(record.path)
             for path in gone:
                 connection.execute(delete(FILE_LEDGER).where(*_key(feed, day, path)))
             touched = {record.path for record in records} | set(gone)
@@ -231,10 +216,9 @@ class Ledger:
     def _take(self, connection: Connection, feed: str, day: date, record: FileRecord, run: str) -> None:
         attempts = connection.scalar(select(_C.attempts).where(*_key(feed, day, record.path)))
         if (attempts or 0) != record.attempts:
-            raise LedgerError(self._taken(record.path))
+            raise _taken(record.path)
         values = {
-            "content_sha256": record.content_sha256,
-            "bytes": record.bytes,
+            **_bytes_of(record),
             "status": PROCESSING,
             "attempts": record.attempts + 1,
             "run_id": run,
@@ -243,18 +227,7 @@ class Ledger:
         if attempts is not None:
             connection.execute(update(FILE_LEDGER).where(*_key(feed, day, record.path)).values(**values))
             return
-        connection.execute(
-            insert(FILE_LEDGER).values(
-                feed=feed,
-                ingest_date=day,
-                path=record.path,
-                discovered_at=datetime.now(UTC),
-                absent_columns="[]",
-                unknown_columns="[]",
-                read_policy="",
-                **values,
-            )
-        )
+        _enter(connection, feed, day, record, values)
 
     def _settle(self, connection: Connection, feed: str, day: date, touched: Collection[str]) -> list[date]:
         """Let the SUCCESS file with the smallest path hold each content that `touched` files of `day` have or had.
@@ -271,7 +244,7 @@ class Ledger:
             digests |= set(connection.scalars(freed))
         by_content: dict[str, list[RowMapping]] = {}
         for row in _with_digests(connection, feed, digests):
-            content = content_of(row["path"], row["content_sha256"])
+            content = _record(row).content
             if content is not None and (feed != CUSTOMERS.name or row["ingest_date"] == day):
                 by_content.setdefault(content, []).append(row)
         again = set()
@@ -335,21 +308,21 @@ class Ledger:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise LedgerError(self._explained(error, "cannot be read")) from None
+    def _reading(self) -> AbstractContextManager[Connection]:
+        return self._told_of_faults(self._engine.connect, "cannot be read")
+
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return self._told_of_faults(self._writing.begin, "cannot be written")
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def _told_of_faults(
+        self, connected: Callable[[], AbstractContextManager[Connection]], what: str
+    ) -> Iterator[Connection]:
         try:
-            with self._writing.begin() as connection:
+            with connected() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise LedgerError(self._explained(error, "cannot be written")) from None
+            raise LedgerError(self._explained(error, what)) from None
 
     def _explained(self, error: Exception, what: str) -> str:
         said = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()
@@ -365,8 +338,9 @@ class Ledger:
             advice = "Check PIPELINE_LEDGER_URL, that the database runs, and that its driver is installed"
         return f"the file ledger at {self._shown} {what}: {reason}. {advice}"
 
-    def _taken(self, path: str) -> str:
-        return f"another run took {path} while this one was at it; nothing is lost, run the day again"
+
+def _taken(path: str) -> LedgerError:
+    return LedgerError(f"another run took {path} while this one was at it; nothing is lost, run the day again")
 
 
 def is_there(url: str) -> bool:
@@ -386,6 +360,16 @@ def _settled(row: RowMapping, first: str | None) -> dict[str, Any]:
     if is_later or is_free:
         return {"status": PENDING}
     return {"duplicate_of": first} if is_skipped and row["duplicate_of"] != first else {}
+
+
+def _enter(connection: Connection, feed: str, day: date, record: FileRecord, values: Mapping[str, Any]) -> None:
+    """Make a row for a file. What `values` leaves out has the defaults that its migration gave the columns."""
+    row = {**_bytes_of(record), **values, "feed": feed, "ingest_date": day, "path": record.path}
+    connection.execute(insert(FILE_LEDGER).values(**row, discovered_at=datetime.now(UTC)))
+
+
+def _bytes_of(record: FileRecord) -> dict[str, Any]:
+    return {"content_sha256": record.content_sha256, "bytes": record.bytes}
 
 
 def _told(record: FileRecord) -> dict[str, Any]:
@@ -417,6 +401,7 @@ def _record(row: RowMapping) -> FileRecord:
         duplicate_of=row["duplicate_of"],
         stamp=row["stamp"],
         attempts=row["attempts"],
+        forget=row["forget_requested_at"] is not None,
     )
 
 
