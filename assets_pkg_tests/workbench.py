@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from assets_pkg.contracts.feeds import CUSTOMERS, EVENTS, FEEDS, ORDERS, Feed
 from assets_pkg.contracts.files import FAILED, SKIPPED, FileRecord
-from assets_pkg.contracts.tables import TABLES
+from assets_pkg.contracts.tables import INGEST_TABLES
 from assets_pkg.policy import load_policy
 from assets_pkg.settings import Settings
 from assets_pkg.steps.clean import clean
@@ -192,7 +192,7 @@ class Workbench:
 
     def versions(self) -> dict[str, dict[date, Partition]]:
         """The content version of every partition of every table."""
-        return {table: self.work.lake.partitions(table) for table in TABLES}
+        return {table: self.work.lake.partitions(table) for table in INGEST_TABLES}
 
     def commits(self) -> dict[str, int]:
         """How many commits each table's log has."""

@@ -110,8 +110,10 @@ def _feed_tables(feed: Feed) -> list[Table]:
             INGEST_DATE,
             f"how many {feed.name} rows of the day went where and why: what reports and metrics count from",
             {
-                "kind": Column(TEXT, "rows, reason, warning, null, or file_…: rows of one raw file"),
-                "name": Column(TEXT, "which rows, reason, warning, column or file"),
+                "kind": Column(
+                    TEXT, "rows, reason, warning, null, event_date: clean rows of one, or file_…: rows of one raw file"
+                ),
+                "name": Column(TEXT, "which rows, reason, warning, column, date or file"),
                 "rows": Column(COUNT, "how many rows"),
             },
         ),
@@ -145,7 +147,6 @@ CUSTOMERS_KNOWN: Final = Table(
             for name, dtype in FEEDS["customers"].clean.items()
             if name != "customer_id"
         },
-        "built_from": Column(TEXT, "digest of the customers partitions that this snapshot was built from"),
     },
 )
 _PAGE_VIEWS: Final = Column(COUNT, "events that are page views")
@@ -213,16 +214,22 @@ USER_DAILY: Final = Table(
         "active_minutes": Column(pl.Float64(), "time between consecutive events of one session, both on the day"),
     },
 )
-ACTIVITY_SOURCES: Final = Table(
-    "activity_sources",
+ACTIVITY_METRICS: Final = Table("activity_metrics", EVENT_DATE, "numbers of an event date, one a row", _METRICS)
+RESTATEMENTS: Final = Table(
+    "restatements",
     EVENT_DATE,
-    "which partitions the tables of the day were built from: what tells whether they are up to date",
+    "what a refresh changed in activity_metrics: why a day's numbers are other than they were",
     {
-        "table": Column(TEXT, "the table"),
-        "built_from": Column(TEXT, "digest of the versions of the partitions and of the policy it was built from"),
+        "revision": Column(COUNT, "counts the date's restatements from 1; rows of one refresh share it"),
+        "restated_at": Column(MICROS, "when"),
+        "metric": Column(TEXT, "which number changed"),
+        "dimension": Column(TEXT, "the breakdown's value; null when the metric is no breakdown"),
+        "before": Column(pl.Float64(), "the number before; null when there was none"),
+        "after": Column(pl.Float64(), "the number since; null when there is none any more"),
+        "caused_by": Column(pl.List(pl.Date()), "the ingest dates whose clean events came or changed in between"),
+        "policy_changed": Column(pl.Boolean(), "whether the policy that sessions are made by changed in between"),
     },
 )
-ACTIVITY_METRICS: Final = Table("activity_metrics", EVENT_DATE, "numbers of an event date, one a row", _METRICS)
 ACTIVITY_ALERTS: Final = Table("activity_alerts", EVENT_DATE, "what deserves a look on an event date", _ALERTS)
 
 DAILY_METRICS: Final = Table("daily_metrics", INGEST_DATE, "numbers of an ingest date, one a row", _METRICS)
@@ -233,10 +240,9 @@ def _by_name(*tables: Table) -> dict[str, Table]:
     return {table.name: table for table in tables}
 
 
-TABLES: Final = _by_name(
+INGEST_TABLES: Final = _by_name(
     *(table for feed in FEEDS.values() for table in _feed_tables(feed)), CUSTOMERS_KNOWN, DAILY_METRICS, ALERTS
 )
-# By event date; not in the asset graph yet.
 ACTIVITY_TABLES: Final = _by_name(
     EVENTS_BY_DATE,
     SESSION_RUNS,
@@ -245,6 +251,6 @@ ACTIVITY_TABLES: Final = _by_name(
     USER_DAILY,
     ACTIVITY_METRICS,
     ACTIVITY_ALERTS,
-    ACTIVITY_SOURCES,
+    RESTATEMENTS,
 )
-ALL_TABLES: Final = {**TABLES, **ACTIVITY_TABLES}
+TABLES: Final = {**INGEST_TABLES, **ACTIVITY_TABLES}

@@ -164,16 +164,16 @@ def _judge_row_rules(work: Workplace, feed: Feed, day: date) -> Verdict:
 
 def _alert_checks(days: dg.PartitionsDefinition[str], policy: Policy) -> dg.AssetChecksDefinition:
     specs = {
-        (rule, feed.name): dg.AssetCheckSpec(
+        (rule, dataset): dg.AssetCheckSpec(
             rule,
-            asset=spec.table(feed),
+            asset=table,
             description=f"Alert rule: {spec.meaning}.",
             additional_deps=[ALERTS.name],
             partitions_def=days,
         )
         for rule, spec in SPECS.items()
         if getattr(policy.alerts, rule).enabled
-        for feed in spec.feeds
+        for dataset, table in spec.tables.items()
     }
 
     @dg.multi_asset_check(

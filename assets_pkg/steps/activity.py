@@ -1,22 +1,26 @@
 """What customers did, by event date: events gathered from the days they landed on, sessions, metrics, alerts.
 
 A partition of an event date is a function of named partitions: `events_by_date[dt]` of the clean events of ingest
-dates dt-1 … dt+late window, sessions of the runs of dt-1, dt and dt+1. A digest of the versions that each was
-built from is kept, so whether it is up to date can be told without building it.
+dates dt-1 … dt+late window, sessions of the runs of dt-1, dt and dt+1, alerts of the metrics of the days before.
+Each carries a digest of the versions it was built from, so what is out of date is told by the tables' logs alone.
 """
 
-import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import date, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import Any, Final
 
 import polars as pl
 
 from assets_pkg.contracts.feeds import EVENTS
 from assets_pkg.contracts.tables import (
+    ACTIVITY_ALERTS,
     ACTIVITY_METRICS,
-    ACTIVITY_SOURCES,
     EVENT_DATE,
     EVENTS_BY_DATE,
+    RESTATEMENTS,
     SESSION_EVENTS,
     SESSION_RUNS,
     SESSIONS,
@@ -24,13 +28,18 @@ from assets_pkg.contracts.tables import (
     Table,
 )
 from assets_pkg.policy.columns import INGEST_DATE
+from assets_pkg.steps.provenance import built_from, inputs_of, is_built_from, is_current
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms import sessions as transform
-from assets_pkg.transforms.activity import activity_metrics
-from assets_pkg.transforms.duplicates import repeated
+from assets_pkg.transforms.activity import Sources, activity_metrics, causes, restated
+from assets_pkg.transforms.alerts import Judgement, alerts_frame, fired_alerts, judge_activity
+from assets_pkg.transforms.metrics import Profile
+from assets_pkg.transforms.split import DATE
 
 _ID_SEED = 23
-_DAY = timedelta(days=1)
+_POLICY = ("activity",)  # the section that decides what counts for a date and what a session is
+_TOLD = "told"
+EARLY_DAYS: Final = 1  # an event may be stamped on the day after it landed (§4)
 
 
 # -- what depends on what -------------------------------------------------------------------------------
@@ -38,97 +47,100 @@ _DAY = timedelta(days=1)
 
 def ingest_window(work: Workplace, event_date: date) -> list[date]:
     """The ingest dates whose clean events count for an event date (§4): one day early to the late window."""
-    late = work.policy.activity.late_window_days
-    return [event_date + timedelta(days=shift) for shift in range(-1, late + 1)]
+    return around(event_date, -EARLY_DAYS, work.policy.activity.late_window_days)
 
 
 def event_window(work: Workplace, ingest_date: date) -> list[date]:
-    """The event dates whose inputs an ingest date is part of."""
-    late = work.policy.activity.late_window_days
-    return [ingest_date + timedelta(days=shift) for shift in range(-late, 2)]
+    """The event dates whose events an ingest date is part of."""
+    return around(ingest_date, -work.policy.activity.late_window_days, EARLY_DAYS)
 
 
 def neighbours(event_date: date) -> list[date]:
     """The event dates whose runs decide the sessions of an event date."""
-    return [event_date - _DAY, event_date, event_date + _DAY]
+    return around(event_date, -1, 1)
 
 
-def stale_events(work: Workplace, event_dates: Iterable[date]) -> list[date]:
-    """Those event dates whose events_by_date is not built from the clean partitions that lie there now.
+def alert_window(work: Workplace, event_date: date) -> list[date]:
+    """The event dates whose metrics decide the alerts of an event date."""
+    return around(event_date, -work.policy.alerts.history_days, 0)
 
-    A date is none of ours before an event of it came, or a day's files were processed on it.
+
+def around(day: date, first: int, last: int) -> list[date]:
+    """The days from `first` to `last` days after `day`."""
+    return [day + timedelta(days=shift) for shift in range(first, last + 1)]
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A step by event date: what it writes, what that is made from, and how.
+
+    `needs`: the table without whose partition of the date there is nothing to do, if there is one.
     """
-    clean = work.lake.partitions(EVENTS.clean_table)
-    return [
-        each
-        for each in event_dates
-        if _built_from(work, EVENTS_BY_DATE, each) != _gathered_from(work, each)
-        and (each in clean or work.lake.files(EVENTS_BY_DATE.name, each) or _Sources(work, each).days)
-    ]
+
+    tables: tuple[Table, ...]
+    inputs: Callable[[Workplace, date], str]
+    build: Callable[[Workplace, date], object]
+    needs: Table | None = None
+
+    def stale(self, work: Workplace, event_dates: Iterable[date]) -> dict[date, str]:
+        """Those event dates whose partitions are not built from what lies there now; with what that is."""
+        found = {}
+        for each in event_dates:
+            inputs = self.inputs(work, each)
+            built = all(is_built_from(work, table.name, each, inputs) for table in self.tables)
+            if not built and self.exists(work, each):
+                found[each] = inputs
+        return found
+
+    def exists(self, work: Workplace, event_date: date) -> bool:
+        """Whether the date is any of the stage's: before an event of it came, or its own files, it is not."""
+        if self.needs is not None:
+            return work.lake.version(self.needs.name, event_date) is not None
+        return (
+            work.lake.version(self.tables[0].name, event_date) is not None
+            or _is_processed(work, event_date)
+            or any(clean_rows(work, day, event_date) for day in ingest_window(work, event_date))
+        )
 
 
-def stale_sessions(work: Workplace, event_dates: Iterable[date]) -> list[date]:
-    """Those event dates whose sessions are not built from the events and runs that lie there now."""
-    return _stale(work, SESSIONS, SESSION_RUNS, event_dates, _joined_from)
-
-
-def stale_metrics(work: Workplace, event_dates: Iterable[date]) -> list[date]:
-    """Those event dates whose activity_metrics are not those of the sessions that lie there now."""
-    return _stale(work, ACTIVITY_METRICS, SESSIONS, event_dates, _measured_from)
-
-
-def _stale(
-    work: Workplace, table: Table, needs: Table, dates: Iterable[date], digest: Callable[[Workplace, date], str]
-) -> list[date]:
-    """Those dates, of the ones that the table `needs` has, whose partition of `table` has another digest now."""
-    there = work.lake.partitions(needs.name)
-    return [each for each in dates if each in there and _built_from(work, table, each) != digest(work, each)]
+def clean_rows(work: Workplace, ingest_date: date, event_date: date) -> int:
+    """How many clean events of an event date landed on an ingest date."""
+    profile = Profile(work.lake.scan(EVENTS.profile, [ingest_date]).collect())
+    return profile.of_kind(DATE).get(str(event_date), 0)
 
 
 def _gathered_from(work: Workplace, event_date: date) -> str:
-    return _digest(work, {EVENTS.clean_table: ingest_window(work, event_date)})
+    return inputs_of(work, _POLICY, {EVENTS.clean_table: ingest_window(work, event_date)})
 
 
 def _joined_from(work: Workplace, event_date: date) -> str:
-    return _digest(work, {EVENTS_BY_DATE.name: [event_date], SESSION_RUNS.name: neighbours(event_date)})
+    sources = {EVENTS_BY_DATE.name: [event_date], SESSION_RUNS.name: neighbours(event_date)}
+    return inputs_of(work, _POLICY, sources)
 
 
 def _measured_from(work: Workplace, event_date: date) -> str:
     own = [event_date]
-    return _digest(work, {EVENTS.clean_table: own, SESSION_RUNS.name: own, SESSIONS.name: own})
+    return inputs_of(work, _POLICY, {SESSION_RUNS.name: own, SESSIONS.name: own}, str(_is_processed(work, event_date)))
 
 
-def _digest(work: Workplace, sources: Mapping[str, Iterable[date]]) -> str:
-    versions = [work.policy.fingerprint("activity")]
-    for table, days in sources.items():
-        partitions = work.lake.partitions(table)
-        found = ((day, partitions[day]) for day in days if day in partitions)
-        versions += [f"{table} {day} {partition.version}" for day, partition in found]
-    return hashlib.blake2b("\n".join(versions).encode(), digest_size=10).hexdigest()
+def _is_processed(work: Workplace, event_date: date) -> bool:
+    """Whether files of the day itself were processed: then it has numbers, even if all of them are 0."""
+    return work.lake.version(EVENTS.clean_table, event_date) is not None
 
 
-def _built_from(work: Workplace, table: Table, event_date: date) -> str | None:
-    """What the table's partition was built from; None when it was not, or was interrupted."""
-    known = work.lake.scan(ACTIVITY_SOURCES.name, [event_date]).filter(pl.col("table") == table.name).collect()
-    return known["built_from"].item() if known.height else None
-
-
-def _now_built_from(work: Workplace, table: Table, event_date: date, digest: str) -> None:
-    """Keep it apart from the table, whose version tells of its rows alone. Told last: a crash leaves it stale."""
-    others = work.lake.scan(ACTIVITY_SOURCES.name, [event_date]).filter(pl.col("table") != table.name)
-    own = pl.LazyFrame({"table": [table.name], "built_from": [digest]})
-    rows = pl.concat([others.select("table", "built_from"), own]).sort("table").collect()
-    with work.lake.replace(ACTIVITY_SOURCES.name, event_date, work.run) as writer:
-        writer.write(rows)
+def _judged_from(work: Workplace, event_date: date) -> str:
+    return inputs_of(work, ("alerts",), {ACTIVITY_METRICS.name: alert_window(work, event_date)})
 
 
 # -- steps ----------------------------------------------------------------------------------------------
 
 
 def gather_events(work: Workplace, event_date: date) -> int:
-    """Replace events_by_date and session_runs of an event date; gives its number of events."""
+    """Replace events_by_date and session_runs of an event date, unless up to date; gives its number of events."""
     lake = work.lake
-    built_from = _gathered_from(work, event_date)
+    inputs = _gathered_from(work, event_date)
+    if is_current(work, (EVENTS_BY_DATE.name, SESSION_RUNS.name), event_date, inputs):
+        return lake.rows(EVENTS_BY_DATE.name, event_date)
     sources = _Sources(work, event_date)
     narrow = transform.Narrow()
     pieces = [piece for day in sources.days for piece in sources.rows(day, narrow.columns())]
@@ -136,10 +148,8 @@ def gather_events(work: Workplace, event_date: date) -> int:
     del pieces  # two copies of a large day would be 340 MB
     found = transform.day_runs(events, event_date, work.policy)
     del events
-    with (
-        lake.replace(EVENTS_BY_DATE.name, event_date, work.run) as by_date,
-        lake.replace(SESSION_RUNS.name, event_date, work.run) as runs,
-    ):
+    made = partial(lake.replace, day=event_date, run=work.run, built_from=built_from(inputs))
+    with made(EVENTS_BY_DATE.name) as by_date, made(SESSION_RUNS.name) as runs:
         runs.write(found.runs)
         at = 0
         for day in sources.days:
@@ -149,7 +159,6 @@ def gather_events(work: Workplace, event_date: date) -> int:
                 by_date.write(
                     rows.with_columns(run, pl.lit(day).alias(INGEST_DATE)).select(list(EVENTS_BY_DATE.schema))
                 )
-    _now_built_from(work, EVENTS_BY_DATE, event_date, built_from)
     return at
 
 
@@ -161,102 +170,223 @@ class _Sources:
         # Looked up once: rows are read twice, and must be the same both times, whoever replaces a partition meanwhile.
         found = {day: work.lake.slices(EVENTS.clean_table, day) for day in ingest_window(work, event_date)}
         self._slices = {day: slices for day, slices in found.items() if slices}
-        self._window = list(self._slices)
-        self.days = [day for day in self._window if self._has_rows(day)]
-        self._seen = self._seen_before()
+        self._seen: dict[date, pl.Series] = {}
+        self.days = []
+        for day in self._slices:
+            rows = sum(self._count(piece) for piece in self._slices[day])
+            if rows:
+                self.days.append(day)
+                self._seen[day] = self._seen_before(day, rows)
 
     def rows(self, day: date, columns: list[pl.Expr] | None = None) -> Iterator[pl.DataFrame]:
         """The event date's rows of one ingest date, without those whose event an earlier one of the window holds."""
-        seen = self._seen.get(day)
+        seen = self._seen[day]
         for piece in self._slices[day]:
-            rows = piece.filter(pl.col(EVENT_DATE) == self._event_date)
-            if seen is not None:
+            rows = self._of_date(piece)
+            if len(seen):
                 rows = rows.filter(~pl.col("event_id").is_in(seen.implode()))
             found = (rows.select(columns) if columns else rows).collect(engine="in-memory")
             if found.height:
                 yield found
 
-    def _all(self, days: list[date]) -> pl.LazyFrame:
-        return pl.concat([piece for day in days for piece in self._slices[day]])
+    def _of_date(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.filter(pl.col(EVENT_DATE) == self._event_date)
 
-    def _has_rows(self, day: date) -> bool:
-        of_date = self._all([day]).filter(pl.col(EVENT_DATE) == self._event_date)
-        return bool(of_date.select(pl.len()).collect(engine="streaming").item())
+    def _count(self, rows: pl.LazyFrame) -> int:
+        return int(self._of_date(rows).select(pl.len()).collect(engine="in-memory").item())
 
-    def _seen_before(self) -> dict[date, pl.Series]:
-        """For each ingest date: the ids of the event date that an earlier one of the window holds, under any date.
+    def _seen_before(self, day: date, rows: int) -> pl.Series:
+        """The ids of an ingest date's rows that an earlier one of the window holds, under any event date.
 
-        Hashes find the few that may repeat; only those are compared as texts.
+        Hashes find the few that may repeat; only those are compared as texts. Those of the smaller side are held,
+        sorted; the larger passes by in slices.
         """
-        found = {}
-        for number, day in enumerate(self._window):
-            if day in self.days and number:
-                earlier = self._window[:number]
-                own = self._hashes([day], only_date=True)
-                suspects = repeated(pl.concat([own.unique(), self._hashes(earlier).unique()]))
-                if len(suspects):
-                    ids = self._all(earlier).select("event_id")
-                    is_suspect = pl.col("event_id").hash(_ID_SEED).is_in(suspects.implode())
-                    found[day] = ids.filter(is_suspect).unique().collect(engine="streaming").to_series()
-        return found
+        own = [self._of_date(piece) for piece in self._slices[day]]
+        earlier = [piece for each in self._slices if each < day for piece in self._slices[each]]
+        others = sum(int(piece.select(pl.len()).collect(engine="in-memory").item()) for piece in earlier)
+        held, passing = (own, earlier) if rows <= others else (earlier, own)
+        suspects = _common(held, passing)
+        if suspects.is_empty():
+            return pl.Series(dtype=pl.String)
+        is_suspect = _hash().is_in(suspects.implode())
+        found = [piece.select("event_id").filter(is_suspect).collect(engine="in-memory") for piece in earlier]
+        return pl.concat(found).to_series().unique()
 
-    def _hashes(self, days: list[date], *, only_date: bool = False) -> pl.Series:
-        rows = self._all(days)
-        if only_date:
-            rows = rows.filter(pl.col(EVENT_DATE) == self._event_date)
-        return rows.select(pl.col("event_id").hash(_ID_SEED)).collect(engine="streaming").to_series()
+
+def _hash() -> pl.Expr:
+    """32 bits of an event id: they halve what is held, and an unlucky match is compared as text anyway."""
+    return pl.col("event_id").hash(_ID_SEED).cast(pl.UInt32, wrap_numerical=True)
+
+
+def _common(held: list[pl.LazyFrame], passing: list[pl.LazyFrame]) -> pl.Series:
+    """The hashes of ids that are on both sides."""
+    hashes = [piece.select(_hash()).collect(engine="in-memory").to_series() for piece in held]
+    known = pl.concat(hashes, rechunk=True).sort() if hashes else pl.Series(dtype=pl.UInt32)
+    del hashes
+    found = [pl.Series(dtype=pl.UInt32)]
+    if len(known):
+        for piece in passing:
+            asked = piece.select(_hash()).collect(engine="in-memory").to_series().sort()
+            at = known.search_sorted(asked).clip(upper_bound=len(known) - 1)
+            found.append(asked.filter(known.gather(at) == asked))
+    return pl.concat(found).unique()
 
 
 def build_sessions(work: Workplace, event_date: date) -> int:
-    """Replace session_events, sessions and user_daily of an event date; gives its number of sessions."""
+    """Replace session_events, sessions and user_daily of an event date, unless up to date; gives its sessions."""
     lake = work.lake
-    built_from = _joined_from(work, event_date)
+    inputs = _joined_from(work, event_date)
+    if is_current(work, (SESSION_EVENTS.name, SESSIONS.name, USER_DAILY.name), event_date, inputs):
+        return lake.rows(SESSIONS.name, event_date)
     before, own, after = (lake.scan(SESSION_RUNS.name, [day]).drop(EVENT_DATE) for day in neighbours(event_date))
     runs = own.collect()
     starts = transform.session_starts(runs, before, event_date, work.policy)
     made = transform.sessions(runs, starts, after, event_date, work.policy)
     ids = runs.with_columns(started=starts).select(transform.session_ids(pl.col("started"))).to_series()
+    replace = partial(lake.replace, day=event_date, run=work.run, built_from=built_from(inputs))
     with (
-        lake.replace(SESSION_EVENTS.name, event_date, work.run) as events,
-        lake.replace(SESSIONS.name, event_date, work.run) as sessions,
-        lake.replace(USER_DAILY.name, event_date, work.run) as users,
+        replace(SESSION_EVENTS.name) as events,
+        replace(SESSIONS.name) as sessions,
+        replace(USER_DAILY.name) as users,
     ):
         sessions.write(made)
         users.write(transform.user_daily(runs))
         for lazy in lake.slices(EVENTS_BY_DATE.name, event_date):
             rows = lazy.collect(engine="in-memory")
             events.write(rows.with_columns(ids.gather(rows["run"])).select(list(SESSION_EVENTS.schema)))
-    _now_built_from(work, SESSIONS, event_date, built_from)
     return made.height
 
 
 def measure_activity(work: Workplace, event_date: date) -> pl.DataFrame:
-    """Replace activity_metrics of an event date; gives its rows.
+    """Replace activity_metrics and restatements of an event date, unless up to date; gives the metrics.
 
     A date that lost all its events, and on which no files were processed, has none: it is as if it had never been.
+    What changed is written first; should the metrics not follow, as the process died, it is withdrawn the next time.
     """
-    built_from = _measured_from(work, event_date)
-    runs, sessions = (work.lake.scan(table.name, [event_date]) for table in (SESSION_RUNS, SESSIONS))
+    lake = work.lake
+    inputs = _measured_from(work, event_date)
+    before = lake.scan(ACTIVITY_METRICS.name, [event_date]).drop(EVENT_DATE).collect()
+    if is_current(work, (ACTIVITY_METRICS.name, RESTATEMENTS.name), event_date, inputs):
+        return before
+    runs, sessions = (lake.scan(table.name, [event_date]) for table in (SESSION_RUNS, SESSIONS))
     rows = activity_metrics(runs, sessions)
-    if not work.lake.rows(SESSION_RUNS.name, event_date) and work.lake.version(EVENTS.clean_table, event_date) is None:
+    if not lake.rows(SESSION_RUNS.name, event_date) and not _is_processed(work, event_date):
         rows = rows.clear()
-    with work.lake.replace(ACTIVITY_METRICS.name, event_date, work.run) as writer:
+    history = _History.of(work, event_date)
+    with lake.replace(ACTIVITY_METRICS.name, event_date, work.run, built_from(inputs)) as writer:
         writer.write(rows)
-    _now_built_from(work, ACTIVITY_METRICS, event_date, built_from)
+        writer.flush()
+        history.add(work, restated(before, rows), writer.version)
+        with lake.replace(RESTATEMENTS.name, event_date, work.run, built_from(inputs)) as told:
+            told.describe(history.facts)
+            told.write(history.rows)
     return rows
+
+
+@dataclass
+class _History:
+    """The restatements of an event date, and what its metrics were made from, which their data file keeps.
+
+    `sources`: for each event date whose events decide sessions of this one, the versions of the clean partitions
+    that they were gathered from, and how many of their rows.
+    """
+
+    event_date: date
+    rows: pl.DataFrame
+    metrics: str = ""
+    sources: Sources = field(default_factory=dict)
+    policy: str = ""
+    withdrawn: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, work: Workplace, event_date: date) -> "_History":
+        """As it is told; but what was told of metrics that never came is taken back."""
+        lake = work.lake
+        rows = lake.scan(RESTATEMENTS.name, [event_date]).drop(EVENT_DATE).collect()
+        files = lake.files(RESTATEMENTS.name, event_date)
+        told = json.loads(files[0].facts().get(_TOLD, "{}")) if files else {}
+        if told and told["metrics"] != lake.version(ACTIVITY_METRICS.name, event_date):
+            told = told["before"]
+            rows = rows.filter(pl.col("revision") <= told["revision"])
+        return cls(event_date, rows, told.get("metrics", ""), told.get("sources", {}), told.get("policy", ""))
+
+    def add(self, work: Workplace, changed: pl.DataFrame, metrics: str) -> None:
+        """Tell of a refresh that changed these numbers; `metrics`: the version that activity_metrics gets."""
+        self.withdrawn = self._told() | {"revision": self._revision()}
+        sources, policy = self._sources_now(work), work.policy.fingerprint(*_POLICY)
+        if self.metrics and changed.height:  # what was not there before was not restated
+            added = changed.with_columns(
+                pl.lit(self._revision() + 1).alias("revision"),
+                pl.lit(datetime.now(UTC), pl.Datetime("us", "UTC")).alias("restated_at"),
+                pl.lit(causes(self.sources, sources), pl.List(pl.Date)).alias("caused_by"),
+                pl.lit(policy != self.policy).alias("policy_changed"),
+            )
+            self.rows = pl.concat([self.rows, added.select(list(RESTATEMENTS.schema)).cast(RESTATEMENTS.schema)])
+        self.metrics, self.sources, self.policy = metrics, sources, policy
+
+    def facts(self) -> dict[str, str]:
+        """What the data file keeps."""
+        return {_TOLD: json.dumps(self._told() | {"before": self.withdrawn}, sort_keys=True)}
+
+    def _told(self) -> dict[str, Any]:
+        return {"metrics": self.metrics, "sources": self.sources, "policy": self.policy}
+
+    def _revision(self) -> int:
+        newest = self.rows["revision"].max()
+        return newest if isinstance(newest, int) else 0
+
+    def _sources_now(self, work: Workplace) -> Sources:
+        """Those of dates whose events are not gathered anew yet are as they were."""
+        found: dict[str, Mapping[str, tuple[str, int]]] = {}
+        for near in neighbours(self.event_date):
+            if is_built_from(work, EVENTS_BY_DATE.name, near, _gathered_from(work, near)):
+                days = {day: work.lake.version(EVENTS.clean_table, day) for day in ingest_window(work, near)}
+                found[str(near)] = {
+                    str(day): (version, clean_rows(work, day, near)) for day, version in days.items() if version
+                }
+            elif str(near) in self.sources:
+                found[str(near)] = self.sources[str(near)]
+        return found
+
+
+def judge_event_date(work: Workplace, event_date: date) -> list[Judgement]:
+    """Every activity rule's verdict on an event date, from its metrics and those of the days before."""
+    *before, own = (work.lake.scan(ACTIVITY_METRICS.name, [day]).collect() for day in alert_window(work, event_date))
+    return judge_activity(own, pl.concat(before), work.policy)
+
+
+def raise_activity_alerts(work: Workplace, event_date: date) -> list[dict[str, Any]]:
+    """Replace activity_alerts of an event date, unless up to date; gives the alerts."""
+    inputs = _judged_from(work, event_date)
+    alerts = fired_alerts(judge_event_date(work, event_date))
+    with work.lake.replace(ACTIVITY_ALERTS.name, event_date, work.run, built_from(inputs)) as writer:
+        writer.write(alerts_frame(alerts))
+    return alerts
+
+
+# -- all of it ------------------------------------------------------------------------------------------
+
+GATHER: Final = Stage((EVENTS_BY_DATE, SESSION_RUNS), _gathered_from, gather_events)
+JOIN: Final = Stage((SESSION_EVENTS, SESSIONS, USER_DAILY), _joined_from, build_sessions, SESSION_RUNS)
+MEASURE: Final = Stage((ACTIVITY_METRICS, RESTATEMENTS), _measured_from, measure_activity, SESSIONS)
+JUDGE: Final = Stage((ACTIVITY_ALERTS,), _judged_from, raise_activity_alerts, ACTIVITY_METRICS)
+STAGES: Final = (GATHER, JOIN, MEASURE, JUDGE)
+
+
+def reach(work: Workplace, ingest_dates: Iterable[date]) -> dict[Stage, list[date]]:
+    """The event dates of each stage that ingest dates can change."""
+    gathered = {each for day in ingest_dates for each in event_window(work, day)}
+    joined = {near for each in gathered for near in neighbours(each)}
+    judged = {later for each in joined for later in around(each, 0, work.policy.alerts.history_days)}
+    return {GATHER: sorted(gathered), JOIN: sorted(joined), MEASURE: sorted(joined), JUDGE: sorted(judged)}
 
 
 def refresh(work: Workplace, ingest_dates: Iterable[date]) -> list[date]:
     """Bring every event date up to date that the ingest dates touch, and no others; gives those that were built."""
-    touched = sorted({each for day in ingest_dates for each in event_window(work, day)})
-    gathered = stale_events(work, touched)
-    for each in gathered:
-        gather_events(work, each)
-    around = sorted({near for each in touched for near in neighbours(each)})
-    joined = stale_sessions(work, around)
-    for each in joined:
-        build_sessions(work, each)
-    measured = stale_metrics(work, around)
-    for each in measured:
-        measure_activity(work, each)
-    return sorted({*gathered, *joined, *measured})
+    built: set[date] = set()
+    for stage, event_dates in reach(work, ingest_dates).items():
+        stale = stage.stale(work, event_dates)
+        for each in stale:
+            stage.build(work, each)
+        built |= stale.keys()
+    return sorted(built)

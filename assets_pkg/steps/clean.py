@@ -7,12 +7,14 @@ ids repeat (hashes only), which of those rows stay (only candidates are evaluate
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 import polars as pl
 
-from assets_pkg.contracts.feeds import Feed
+from assets_pkg.contracts.feeds import CUSTOMERS, Feed
 from assets_pkg.contracts.tables import CUSTOMERS_KNOWN
 from assets_pkg.policy import Policy
+from assets_pkg.steps.provenance import built_from, inputs_of, is_current
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms import duplicates
 from assets_pkg.transforms.customers import orphan_texts
@@ -20,6 +22,7 @@ from assets_pkg.transforms.evaluate import evaluate
 from assets_pkg.transforms.metrics import Profile
 from assets_pkg.transforms.split import Split, Splitter
 
+CLEAN_POLICY = ("feeds", "values", "categories")  # the sections that decide which rows are clean
 _CANDIDATES_AT_ONCE = 100_000
 
 
@@ -31,13 +34,21 @@ class CleanDay:
 
 
 def clean(work: Workplace, feed: Feed, day: date) -> CleanDay:
-    """Replace the feed's clean, quarantine and profile partitions of `day`, from its raw partition."""
+    """Replace the feed's clean, quarantine and profile partitions of `day`, from its raw partition.
+
+    Unless they are already made of it, as it is.
+    """
     lake = work.lake
+    sources = {feed.raw: [day], **({} if feed is CUSTOMERS else {CUSTOMERS_KNOWN.name: [day]})}
+    inputs = inputs_of(work, CLEAN_POLICY, sources)
+    if is_current(work, (feed.clean_table, feed.quarantine, feed.profile), day, inputs):
+        return CleanDay(Profile(lake.scan(feed.profile, [day]).collect()))
     rules = DayRules(work, feed, day)
+    made = partial(lake.replace, day=day, run=work.run, built_from=built_from(inputs))
     with (
-        lake.replace(feed.clean_table, day, work.run) as clean_rows,
-        lake.replace(feed.quarantine, day, work.run) as quarantine,
-        lake.replace(feed.profile, day, work.run) as profile,
+        made(feed.clean_table) as clean_rows,
+        made(feed.quarantine) as quarantine,
+        made(feed.profile) as profile,
     ):
         for part in rules.split():
             clean_rows.write(part.clean)

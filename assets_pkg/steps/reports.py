@@ -9,6 +9,7 @@ import polars as pl
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.contracts.tables import ALERTS, DAILY_METRICS
 from assets_pkg.steps.files import records_of
+from assets_pkg.steps.provenance import built_from, inputs_of, is_current
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.alerts import Judgement, alerts_file, alerts_frame, fired_alerts, judge
 from assets_pkg.transforms.metrics import Profile, daily_metrics
@@ -33,10 +34,18 @@ def write_report(work: Workplace, day: date) -> dict[str, Any]:
 
 
 def measure(work: Workplace, day: date) -> pl.DataFrame:
-    """Replace the day's daily_metrics partition; gives its rows."""
-    clean = {name: work.lake.scan(feed.clean_table, [day]) for name, feed in FEEDS.items()}
+    """Replace the day's daily_metrics partition, unless it is up to date; gives its rows."""
+    lake = work.lake
+    inputs = inputs_of(
+        work,
+        ("feeds", "activity"),
+        {table: [day] for feed in FEEDS.values() for table in (feed.profile, feed.clean_table)},
+    )
+    if is_current(work, [DAILY_METRICS.name], day, inputs):
+        return lake.scan(DAILY_METRICS.name, [day]).drop(DAILY_METRICS.partition_by).collect()
+    clean = {name: lake.scan(feed.clean_table, [day]) for name, feed in FEEDS.items()}
     metrics = daily_metrics(day, profiles(work, day), clean, work.policy)
-    with work.lake.replace(DAILY_METRICS.name, day, work.run) as writer:
+    with lake.replace(DAILY_METRICS.name, day, work.run, built_from(inputs)) as writer:
         writer.write(metrics)
     return metrics
 

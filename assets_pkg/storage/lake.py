@@ -2,7 +2,8 @@
 
 A data file's name carries a digest of its bytes, so the content of a partition has a version that can be read
 from the table's log alone, without any data: equal versions, equal rows. Rewriting a partition with what it
-already holds is no commit at all.
+already holds is no commit at all. The name also carries what its writer said the partition was built from, so
+whether it is up to date is told by the log, and changes in the same commit as the rows.
 
 Data files are written by polars and committed through the Delta log (175 ms a million rows where write_deltalake
 takes 331); they are 1 row group of at most ROWS_PER_FILE rows, so a reader can bound its memory.
@@ -12,6 +13,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -27,11 +29,13 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.schema import ArrayType, PrimitiveType
 from deltalake.transaction import AddAction, RemoveAction
 
-from assets_pkg.contracts.tables import ALL_TABLES, Table
+from assets_pkg.contracts.tables import TABLES, Table
 
 ROWS_PER_FILE: Final = 400_000
 _COMPRESSION_LEVEL: Final = 1  # zstd-1 makes the smallest files and is no slower than lz4 or snappy here
 _ATTEMPTS: Final = 5
+_UNSAID: Final = "unsaid"  # in a file's name: what it was built from
+_NAME_PARTS: Final = 5
 _ARROW_SCHEMA: Final = "ARROW:schema"  # polars' own entry among a data file's facts
 
 
@@ -45,7 +49,9 @@ class DataFile:
 
     location: str
     rows: int
+    bytes: int
     digest: str
+    built_from: str
 
     def facts(self) -> dict[str, str]:
         """What its writer said of its rows with `describe`."""
@@ -54,10 +60,14 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Partition:
-    """What the table's log tells of a partition. Equal versions, equal rows."""
+    """What the table's log tells of a partition. Equal versions, equal rows.
+
+    `built_from`: what its writer said it was built from; empty when nobody did.
+    """
 
     version: str
     rows: int
+    built_from: str
 
 
 @dataclass
@@ -67,6 +77,7 @@ class PartitionWriter:
     table: Table
     folder: Path
     relative: str
+    built_from: str = ""
     rows: int = 0
     _pending: list[pl.DataFrame] = field(default_factory=list)
     _pending_rows: int = 0
@@ -122,7 +133,7 @@ class PartitionWriter:
         )
         content = buffer.getbuffer()
         digest = hashlib.blake2b(content, digest_size=10).hexdigest()
-        name = f"part-{len(self._written):05d}-{digest}-{uuid.uuid4().hex[:8]}.parquet"
+        name = f"part-{len(self._written):05d}-{digest}-{self.built_from or _UNSAID}-{uuid.uuid4().hex[:8]}.parquet"
         with _explained(self.table, self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / name).open("wb") as stream:
@@ -157,6 +168,7 @@ class Lake:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._seen: dict[str, tuple[str, dict[date, list[DataFile]]]] = {}
 
     # -- reading ----------------------------------------------------------------------------------------
 
@@ -166,15 +178,24 @@ class Lake:
 
     def version(self, table: str, day: date) -> str | None:
         """The content version of a partition; None when it was never written."""
-        partition = self.partitions(table).get(day)
+        partition = self.partition(table, day)
         return partition.version if partition else None
+
+    def partition(self, table: str, day: date) -> Partition | None:
+        """What the log tells of a partition; None when it was never written."""
+        files = self.files(table, day)
+        return _partition(files) if files else None
 
     def partitions(self, table: str) -> dict[date, Partition]:
         """The partitions that have been written, in order of their days."""
-        return {
-            day: Partition(_version(file.digest for file in files), sum(file.rows for file in files))
-            for day, files in sorted(self._files(table).items())
-        }
+        return {day: _partition(files) for day, files in sorted(self._files(table).items())}
+
+    def is_whole(self, table: str, day: date) -> bool:
+        """Whether every data file of a partition is there, as long as the log says."""
+        try:
+            return all(Path(file.location).stat().st_size == file.bytes for file in self.files(table, day))
+        except OSError:
+            return False
 
     def rows(self, table: str, day: date) -> int:
         """How many rows a partition has, from its files' own metadata (not from what the log says)."""
@@ -183,7 +204,7 @@ class Lake:
 
     def scan(self, table: str, days: Iterable[date]) -> pl.LazyFrame:
         """The rows of some partitions, the partition column first; no rows for those that were never written."""
-        spec, files = ALL_TABLES[table], self._files(table)
+        spec, files = TABLES[table], self._files(table)
         frames = [
             pl.scan_parquet([file.location for file in files[day]]).select(
                 pl.lit(day, pl.Date).alias(spec.partition_by), *spec.columns
@@ -204,21 +225,23 @@ class Lake:
     # -- writing ----------------------------------------------------------------------------------------
 
     @contextmanager
-    def replace(self, table: str, day: date, run: str = "") -> Iterator[PartitionWriter]:
+    def replace(self, table: str, day: date, run: str = "", built_from: str = "") -> Iterator[PartitionWriter]:
         """Replace one partition by what is written inside the block, in one commit at its end.
 
         When the block raises, or the process dies, the table keeps the old partition. `run` is kept in the log.
+        `built_from`: what the rows are made from, in letters, digits and dots; kept with them.
         """
-        spec = ALL_TABLES[table]
+        spec = TABLES[table]
         relative = f"{spec.partition_by}={day.isoformat()}"
-        writer = PartitionWriter(spec, self.root / table / relative, relative)
+        writer = PartitionWriter(spec, self.root / table / relative, relative, built_from)
         try:
             yield writer
             actions = writer.finish()
         except BaseException:
             writer.discard()
             raise
-        if self.version(table, day) == writer.version:
+        before = self.partition(table, day)
+        if before and (before.version, before.built_from) == (writer.version, built_from):
             writer.discard()
         else:
             # From here on nothing is discarded: a commit that seems to fail may have been done. Files that no
@@ -267,19 +290,39 @@ class Lake:
         )
 
     def _files(self, table: str) -> dict[date, list[DataFile]]:
+        newest = self._newest_commit(table)
+        known, files = self._seen.get(table, ("", {}))
+        if newest != known:
+            files = self._listed(table)
+            self._seen[table] = (newest, files)
+        return files
+
+    def _newest_commit(self, table: str) -> str:
+        """What tells the table's last commit: opening a table costs 100 times as much as a look into its folder."""
+        try:
+            with os.scandir(self.root / table / "_delta_log") as entries:
+                newest = max((each for each in entries if each.name.endswith(".json")), key=lambda each: each.name)
+                return f"{newest.name} {newest.stat().st_mtime_ns} {newest.inode()}"
+        except (FileNotFoundError, ValueError):
+            return ""
+
+    def _listed(self, table: str) -> dict[date, list[DataFile]]:
         delta = self._open(table)
         if delta is None:
             return {}
         actions: Any = pl.DataFrame(delta.get_add_actions(flatten=True)).select(
             "path",
             pl.col("num_records").alias("rows"),
-            pl.col(f"partition.{ALL_TABLES[table].partition_by}").alias("day"),
+            pl.col("size_bytes").alias("bytes"),
+            pl.col(f"partition.{TABLES[table].partition_by}").alias("day"),
         )
         found: dict[date, list[DataFile]] = {}
-        for path, rows, day in sorted(actions.iter_rows()):
-            parts = Path(path).name.split("-")
-            digest = parts[2] if len(parts) > 2 else path  # noqa: PLR2004 - a compacted file: its name is its version
-            found.setdefault(day, []).append(DataFile(str(self.root / table / path), rows, digest))
+        for path, rows, size, day in sorted(actions.iter_rows()):
+            parts = Path(path).stem.split("-")
+            # A file that others compacted: its name is its version, and nobody says what it was built from.
+            digest, built_from = parts[2:4] if len(parts) == _NAME_PARTS else (path, _UNSAID)
+            said = "" if built_from == _UNSAID else built_from
+            found.setdefault(day, []).append(DataFile(str(self.root / table / path), rows, size, digest, said))
         return found
 
 
@@ -305,6 +348,13 @@ def _explained(table: Table, place: Path) -> Iterator[None]:
             f"{table.name} cannot be written to {place}: {why}. Its partitions are as before; {advice}, and run the "
             "days again"
         ) from error
+
+
+def _partition(files: list[DataFile]) -> Partition:
+    said = {file.built_from for file in files}
+    return Partition(
+        _version(file.digest for file in files), sum(file.rows for file in files), said.pop() if len(said) == 1 else ""
+    )
 
 
 def _version(digests: Iterable[str]) -> str:

@@ -16,8 +16,8 @@ ATTRIBUTES: Final = tuple(column for column in CUSTOMERS.clean if column != "cus
 def known_from_day(raw: pl.LazyFrame, clean: pl.LazyFrame, day: date, policy: Policy) -> pl.LazyFrame:
     """The customers that one ingest date names.
 
-    Needs the day's raw_customers and customers_clean. Gives customers_known's columns but `built_from`, and
-    `has_clean`: whether a clean row gave the attributes. A customer whose rows were all rejected exists too: one
+    Needs the day's raw_customers and customers_clean. Gives customers_known's columns, and `has_clean`:
+    whether a clean row gave the attributes. A customer whose rows were all rejected exists too: one
     bad attribute must not make all of its events orphans.
     """
     named = (

@@ -31,7 +31,7 @@ class Profile:
         return self._counts.get((ROWS, name), 0)
 
     def of_kind(self, kind: str) -> dict[str, int]:
-        """Counts above 0 of all reasons, warnings, null columns or files, by name, sorted."""
+        """Counts above 0 of all reasons, warnings, null columns, event dates or files, by name, sorted."""
         return {name: count for (of, name), count in sorted(self._counts.items()) if of == kind and count}
 
     def reason(self, name: str) -> int:

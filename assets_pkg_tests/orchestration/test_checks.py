@@ -12,7 +12,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from dagster._core.test_utils import instance_for_test
 
 from assets_pkg.contracts.feeds import EVENTS, FEEDS, Feed
-from assets_pkg.contracts.tables import TABLES
+from assets_pkg.contracts.tables import INGEST_TABLES
 from assets_pkg.orchestration.checks import build_checks
 from assets_pkg.orchestration.partitions import ingest_dates
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of, workplace_resource
@@ -45,7 +45,7 @@ BAD_DAY = {
     "late_beyond_window": STRANGE,
     "schema_drift": STRANGE,
 }
-RULES = [pytest.param(rule, feed, id=f"{rule}-{feed.name}") for rule, spec in SPECS.items() for feed in spec.feeds]
+RULES = [pytest.param(rule, feed, id=f"{rule}-{feed}") for rule, spec in SPECS.items() for feed in spec.tables]
 EACH_FEED = pytest.mark.parametrize("feed", FEEDS.values(), ids=FEEDS)
 
 
@@ -104,8 +104,8 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Week]:
 
 
 @pytest.mark.parametrize(("rule", "feed"), RULES)
-def test_an_alert_rule_passes_on_a_good_day_and_fails_on_a_bad_one(week: Week, rule: str, feed: Feed) -> None:
-    asset = SPECS[rule].table(feed)
+def test_an_alert_rule_passes_on_a_good_day_and_fails_on_a_bad_one(week: Week, rule: str, feed: str) -> None:
+    asset = SPECS[rule].tables[feed]
     good, bad = week.of(asset, rule, GOOD), week.of(asset, rule, BAD_DAY[rule])
     assert good.passed, good.description
     assert not bad.passed, bad.description
@@ -199,7 +199,7 @@ class Tampering:
     bench: Workbench
 
     def change(self, table: str, how: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
-        rows = self.bench.work.lake.scan(table, [GOOD]).collect().drop(TABLES[table].partition_by)
+        rows = self.bench.work.lake.scan(table, [GOOD]).collect().drop(INGEST_TABLES[table].partition_by)
         with self.bench.work.lake.replace(table, GOOD) as writer:
             writer.write(how(rows))
 
@@ -207,7 +207,7 @@ class Tampering:
 @pytest.fixture
 def tampering(week: Week) -> Iterator[Tampering]:
     lake = week.pipeline.bench.work.lake
-    before = {name: lake.scan(name, [GOOD]).collect().drop(table.partition_by) for name, table in TABLES.items()}
+    before = {name: lake.scan(name, [GOOD]).collect().drop(table.partition_by) for name, table in INGEST_TABLES.items()}
     yield Tampering(week.pipeline.bench)
     for name, rows in before.items():
         with lake.replace(name, GOOD) as writer:
@@ -257,7 +257,7 @@ BROKEN_VALUES = {
 def test_schema_fails_on_one_forbidden_value(
     week: Week, tampering: Tampering, table: str, column: str, value: pl.Expr, names: str
 ) -> None:
-    dtype = TABLES[table].schema[column]
+    dtype = INGEST_TABLES[table].schema[column]
     at_third = pl.int_range(pl.len()) == 2
     tampering.change(
         table,

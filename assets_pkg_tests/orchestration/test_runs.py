@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from assets_pkg.contracts.feeds import FEEDS
-from assets_pkg.contracts.tables import TABLES
+from assets_pkg.contracts.tables import INGEST_TABLES
 from assets_pkg.storage.lake import Partition
 from assets_pkg_tests.orchestration.pipeline import (
     Pipeline,
@@ -58,7 +58,7 @@ def outcome(bench: Workbench) -> Outcome:
     """What lies there now."""
     days = [date.fromisoformat(folder.name[-10:]) for folder in bench.settings.reports_dir.iterdir()]
     return Outcome(
-        {table: bench.work.lake.partitions(table) for table in TABLES},
+        {table: bench.work.lake.partitions(table) for table in INGEST_TABLES},
         {day: bench.report_bytes(day) for day in sorted(days)},
     )
 
@@ -119,7 +119,7 @@ def test_days_in_another_order_are_a_range_when_each_names_its_customers(tmp_pat
             found.append(outcome(pipeline.bench))
     forth, back = found
     assert back.reports == forth.reports
-    differing = {table for table in TABLES if back.tables[table] != forth.tables[table]}
+    differing = {table for table in INGEST_TABLES if back.tables[table] != forth.tables[table]}
     assert differing == {"customers_known"}  # its first_seen is as of what had been run
 
 
@@ -145,13 +145,13 @@ def month(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Month]:
 def test_thirty_days_are_one_run(month: Month) -> None:
     assert [run.run_id for run in month.pipeline.instance.get_runs()] == [month.result.run_id]
     days = set(THIRTY)
-    assert {table: days - set(month.pipeline.bench.work.lake.partitions(table)) for table in TABLES} == {
-        table: set() for table in TABLES
+    assert {table: days - set(month.pipeline.bench.work.lake.partitions(table)) for table in INGEST_TABLES} == {
+        table: set() for table in INGEST_TABLES
     }
 
 
 def test_thirty_days_have_a_materialization_each_with_its_own_facts(month: Month) -> None:
-    for name in [*TABLES, "validation_report"]:
+    for name in [*INGEST_TABLES, "validation_report"]:
         key = dg.AssetKey(name)
         found = month.pipeline.instance.fetch_materializations(key, limit=100).records
         assert sorted(record.partition_key or "" for record in found) == [str(day) for day in THIRTY], name
@@ -266,7 +266,7 @@ def test_a_file_without_rows_is_read_and_listed(bad: Bad, name: str) -> None:
 
 
 def test_every_table_has_a_partition_even_of_a_day_without_files(bad: Bad) -> None:
-    for table in TABLES:
+    for table in INGEST_TABLES:
         assert ON["nothing"] in bad.bench.work.lake.partitions(table), table
 
 

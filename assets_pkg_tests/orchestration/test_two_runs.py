@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from assets_pkg.contracts.feeds import FEEDS
-from assets_pkg.contracts.tables import TABLES
+from assets_pkg.contracts.tables import INGEST_TABLES
 from assets_pkg.storage.lake import Partition
 from assets_pkg.storage.locks import FolderLocks, days_locked
 from assets_pkg_tests.orchestration.pipeline import command_line, environment, good_day, put_files
@@ -56,7 +56,7 @@ def started(folder: Path, **settings: str) -> subprocess.Popen[str]:
 
 def tables(bench: Workbench) -> dict[str, dict[date, Partition]]:
     """Each partition's content version."""
-    return {table: bench.work.lake.partitions(table) for table in TABLES}
+    return {table: bench.work.lake.partitions(table) for table in INGEST_TABLES}
 
 
 def ledger(bench: Workbench) -> list[tuple[str, str, int]]:
@@ -77,7 +77,7 @@ def as_undisturbed(bench: Workbench, undisturbed: Workbench) -> None:
     assert tables(bench) == tables(undisturbed)
     assert bench.report_bytes() == undisturbed.report_bytes()
     assert ledger(bench) == ledger(undisturbed)
-    for table in TABLES:  # the rows are there, not only their names
+    for table in INGEST_TABLES:  # the rows are there, not only their names
         assert bench.work.lake.scan(table, [DAY]).collect().height == bench.work.lake.rows(table, DAY)
 
 

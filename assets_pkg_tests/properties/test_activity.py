@@ -161,8 +161,8 @@ def _refresh(bench: ActivityBench, days: set[date], waiting: set[date]) -> None:
     built = refresh(bench.work, sorted(days))
     assert built == sorted(set(built))
     late = timedelta(days=bench.numbers.late_window_days)
-    for event_date in built:  # an event is at most a day early; a session reaches one date further
-        assert any(day - late - DAY <= event_date <= day + 2 * DAY for day in days), (event_date, days)
+    for event_date in built:  # an event is at most a day early; a session reaches one date further; alerts a week
+        assert any(day - late - DAY <= event_date <= day + 9 * DAY for day in days), (event_date, days)
     waiting -= days
     if not waiting:
         assert differences(bench) == []

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from assets_pkg.contracts.feeds import FEEDS
-from assets_pkg.contracts.tables import TABLES
+from assets_pkg.contracts.tables import INGEST_TABLES
 from assets_pkg.definitions import build_definitions
 from assets_pkg.orchestration.jobs import DAILY_JOB
 from assets_pkg.settings import Settings
@@ -112,11 +112,11 @@ def test_a_backfill_of_the_sample_days_is_one_run_that_fills_every_table(
     }
     assert counts == dict.fromkeys(ASSETS, (5, 5, 0))
     days_of_rows = {}
-    for table, known in TABLES.items():
+    for table, known in INGEST_TABLES.items():
         rows = pl.scan_delta(str(web_ui.folder / "data" / "lake" / table))
         filled = rows.select(pl.col(known.partition_by).cast(pl.String).unique().sort()).collect()
         days_of_rows[table] = filled.to_series().to_list()
-    assert days_of_rows == dict.fromkeys(TABLES, DAYS)
+    assert days_of_rows == dict.fromkeys(INGEST_TABLES, DAYS)
     reports = sorted(path.parent.name for path in (web_ui.folder / "reports").glob("*/validation_report.json"))
     assert reports == [f"ingest_date={day}" for day in DAYS]
 

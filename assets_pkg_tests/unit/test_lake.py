@@ -317,6 +317,7 @@ _VALUES: dict[Any, tuple[Any, Any]] = {
     ),
     pl.Decimal(18, 4): (Decimal("0.0001"), Decimal("-99999999999999.9999")),
     pl.List(pl.String()): (["a", ""], []),
+    pl.List(pl.Date()): ([date(1970, 1, 1), date(2100, 12, 31)], []),
 }
 
 

@@ -1,0 +1,71 @@
+"""What partitions are built from, and whether they still are: what makes a rerun of an unchanged day do nothing.
+
+A step's partitions carry the digest of what it read (docs/adr/0007): the versions of its source partitions and the
+policy that decides. If the same step would read the same now, its partitions stay.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from assets_pkg.steps.workplace import Workplace
+
+# The packages whose code decides what tables hold.
+_DECIDING = ("policy", "contracts", "transforms", "storage", "steps")
+
+
+def inputs_of(work: Workplace, sections: Iterable[str], sources: Mapping[str, Iterable[date]], *more: str) -> str:
+    """A digest of the partitions `sources` (dates by table) that are there now, of sections of the policy, and more."""
+    told = [work.policy.fingerprint(*sections), *more]
+    for table, days in sources.items():
+        partitions = work.lake.partitions(table)
+        told += [f"{table} {day} {partitions[day].version}" for day in days if day in partitions]
+    return hashlib.blake2b("\n".join(told).encode(), digest_size=10).hexdigest()
+
+
+def built_from(inputs: str) -> str:
+    """What a partition made by this code from `inputs` carries."""
+    return f"{inputs}.{_code()}"
+
+
+def is_built_from(work: Workplace, table: str, day: date, inputs: str) -> bool:
+    """Whether the partition was made from `inputs`, by whatever version of the code."""
+    partition = work.lake.partition(table, day)
+    return partition is not None and partition.built_from.partition(".")[0] == inputs
+
+
+def is_current(work: Workplace, tables: Iterable[str], day: date, inputs: str) -> bool:
+    """Whether a step that reads `inputs` need not be done: its partitions are those that this code makes of them.
+
+    Never when the workplace takes nothing on trust.
+    """
+    wanted = built_from(inputs)
+    return not work.verify and all(
+        (partition := work.lake.partition(table, day)) is not None
+        and partition.built_from == wanted
+        and work.lake.is_whole(table, day)
+        for table in tables
+    )
+
+
+@cache
+def _code() -> str:
+    """A digest of the code that decides what tables hold: after an upgrade, days that are run again are made anew."""
+    digest = hashlib.blake2b(digest_size=5)
+    for package in _DECIDING:
+        for source in sorted(_sources(files("assets_pkg").joinpath(package)), key=lambda each: each.name):
+            digest.update(source.name.encode() + source.read_bytes())
+    return digest.hexdigest()
+
+
+def _sources(folder: Traversable) -> list[Traversable]:
+    found = []
+    for each in folder.iterdir():
+        if each.is_dir():
+            found += _sources(each)
+        elif each.name.endswith((".py", ".yaml")):
+            found.append(each)
+    return found
