@@ -1,11 +1,15 @@
 """The one Definitions object, built by a function that takes overrides."""
 
+import warnings
+
 import dagster as dg
 
-from assets_pkg.orchestration.assets import Graph, build_assets
+from assets_pkg.orchestration.activity import GROUP, build_activity_assets
+from assets_pkg.orchestration.activity_checks import build_activity_checks
+from assets_pkg.orchestration.assets import Graph, build_ingest_assets
+from assets_pkg.orchestration.automation import build_refresh_sensor
 from assets_pkg.orchestration.checks import build_checks
-from assets_pkg.orchestration.jobs import build_job, build_schedule
-from assets_pkg.orchestration.partitions import ingest_dates
+from assets_pkg.orchestration.jobs import build_activity_job, build_daily_job, build_schedule
 from assets_pkg.orchestration.sensors import build_pending_days
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_resource
 from assets_pkg.policy import Policy, load_policy
@@ -19,15 +23,23 @@ def build_definitions(settings: Settings | None = None, policy: Policy | None = 
     """
     settings = settings or Settings()
     policy = policy or load_policy(settings.policy)
-    days = ingest_dates(settings)
-    job = build_job()
+    with warnings.catch_warnings():
+        # What is in preview or beta there (partitioned checks, windows over missing partitions, conditions evaluated in
+        # the code server) is pinned down by tests.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return _definitions(settings, Graph(settings, policy))
+
+
+def _definitions(settings: Settings, graph: Graph) -> dg.Definitions:
+    daily, activity = build_daily_job(), build_activity_job()
     return dg.Definitions(
-        assets=build_assets(Graph(days, policy)),
-        asset_checks=build_checks(days, policy),
-        jobs=[job],
-        schedules=[build_schedule(job, settings)],
-        sensors=[build_pending_days(job, settings)],
-        resources={WORKPLACE: workplace_resource(settings, policy)},
+        assets=[*build_ingest_assets(graph), *build_activity_assets(graph)],
+        asset_checks=[*build_checks(graph), *build_activity_checks(graph)],
+        jobs=[daily, activity],
+        schedules=[build_schedule(daily, settings)],
+        sensors=[build_pending_days(daily, settings), build_refresh_sensor(dg.AssetSelection.groups(GROUP))],
+        resources={WORKPLACE: workplace_resource(settings, graph.policy)},
         executor=dg.in_process_executor,
     )
 

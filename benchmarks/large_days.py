@@ -5,12 +5,15 @@ python benchmarks/large_days.py --out RAW_ROOT --events 1000000 [--date 2025-12-
 Customers are events/50, orders events/25. Nothing is drawn in sequence: every random number is a function of the
 seed, the column's name and the row's number (Draws), so a day is made hour by hour in little memory, and one column
 can change without changing the others. The events file holds each hour's visits, event by event as they arrived.
+
+Days of one seed belong together: a visit that begins before midnight goes on after it, some events come days late, and
+each day's file begins with part of the day before's last hour once more, some of it with another time.
 """
 
 import argparse
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
@@ -29,6 +32,8 @@ EVENTS_PER_VISIT: Final = 8
 MEAN_PAUSE: Final = 75  # seconds between two events of a visit
 GHOSTS: Final = 1000  # customers that no customers file names
 WRONG_DAY: Final = "2099-01-01"
+SENT_AGAIN: Final = 0.2  # of the last hour of the day before
+MOVED: Final = 0.05  # of those: the time was corrected, maybe to another date
 
 # How busy each hour is, from midnight UTC.
 HOURS: Final = (3, 2, 1, 1, 1, 2, 3, 5, 7, 8, 8, 7, 8, 8, 7, 7, 8, 9, 10, 10, 8, 7, 5, 4)
@@ -181,8 +186,8 @@ def orphaned(day: Day, draws: Draws, first: int, customers: pl.Series) -> pl.Ser
 
 def visits(day: Day, draws: Draws) -> pl.DataFrame:
     """Who came when, for how many events, in the order of hours; `end` numbers the events."""
-    copies = _COPIES + _CORRECTIONS
-    wanted = round(day.events / (1 + copies))
+    repeats = _COPIES + _CORRECTIONS + SENT_AGAIN * HOURS[-1] / sum(HOURS)
+    wanted = round(day.events / (1 + repeats))
     n = wanted // (EVENTS_PER_VISIT - 1) + 100
     # The number of events of a visit is geometric, its customer one of few busy or many quiet ones.
     length = ((1 - draws.share("length", 0, n)).log() / math.log(1 - 1 / EVENTS_PER_VISIT)).cast(pl.Int64) + 1
@@ -217,12 +222,12 @@ def events(day: Day) -> Iterator[pl.DataFrame]:
     draws = day.draws("events")
     ids = customer_ids(day)
     all_visits = visits(day, draws)
-    waiting: list[pl.DataFrame] = []  # copies that arrive in a later hour
+    waiting = [_sent_again(day, ids)]  # repeats that arrive in a later hour
     for hour in range(24):
         of_hour = all_visits.filter(pl.col("hour") == hour)
         if not of_hour.height:
             continue
-        first = of_hour["end"][0] - of_hour["length"][0]
+        first = _first_event(of_hour)
         rows = _events_of_visits(day, draws, first, of_hour, ids)
         arrived = pl.concat([*waiting, rows, *_repeats(draws, first, rows)])
         is_later = (arrived["arrival"] >= (hour + 1) * _HOUR) & (hour < 23)
@@ -232,6 +237,29 @@ def events(day: Day) -> Iterator[pl.DataFrame]:
             .sort("arrival", maintain_order=True)
             .select(_EVENT_COLUMNS)
         )
+
+
+def _first_event(of_hour: pl.DataFrame) -> int:
+    """The number of the hour's first event."""
+    return of_hour["end"][0] - of_hour["length"][0]
+
+
+def _sent_again(day: Day, ids: pl.Series) -> pl.DataFrame:
+    """Events of the last hour of the day before that are in this day's file too, under the same ids."""
+    before = replace(day, day=day.day - timedelta(days=1))
+    of_before, draws = before.draws("events"), day.draws("sent again")
+    of_hour = visits(before, of_before).filter(pl.col("hour") == len(HOURS) - 1)
+    rows = _events_of_visits(before, of_before, _first_event(of_hour), of_hour, ids)
+    rows = rows.filter(draws.share("which", 0, rows.height) < SENT_AGAIN)
+    n = rows.height
+    moved = draws.share("moved", 0, n) < MOVED
+    other_time = draws.times("moved to", 0, rows["happened"] + draws.number("by", 0, n, 3 * _HOUR))
+    return rows.with_columns(
+        event_time=_cases(rows["event_time"], (moved, other_time)),
+        ingest_date=pl.lit(day.day.isoformat()),
+        arrival=draws.share("arrival", 0, n) * _HOUR,
+        is_repeat=True,
+    )
 
 
 def _events_of_visits(day: Day, draws: Draws, first: int, of_hour: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:

@@ -1,9 +1,13 @@
-"""The same part of the contract's day, raw files to alerts, as one would write it in DuckDB: SQL over Parquet files.
+"""The same part of the contract's day, raw files to alerts and activity, as one would write it in DuckDB.
 
-python benchmarks/peer_duckdb.py --raw RAW_ROOT --date 2025-12-10 --out FOLDER [--memory 8GB]    prints JSON
+It is SQL over Parquet files.
 
-It shares no code with the pipeline, so that equal counts mean something. It does the first day of a lake and what
-such a day needs; README.md lists what the contract asks for beyond it.
+python benchmarks/peer_duckdb.py --raw RAW_ROOT --dates 2025-12-10 [2025-12-11 …] --out FOLDER [--memory 8GB]
+prints JSON
+
+It shares no code with the pipeline, so that equal counts mean something. It does the first days of a lake, in their
+order, and what such days need; README.md lists what the contract asks for beyond it. peer_activity.py has the part by
+event date.
 """
 
 import argparse
@@ -18,20 +22,14 @@ from typing import Any
 import duckdb
 import pycountry
 from meter import Meter
+from peer_activity import PeerActivity, totals
 
 FEEDS = {
     "customers": ("customer_id", "email", "created_at", "country", "status"),
     "events": ("event_id", "customer_id", "event_time", "event_type", "platform", "session_id", "duration_ms"),
     "orders": ("order_id", "customer_id", "order_time", "amount", "currency", "status"),
 }
-# One number for a column, by its type: it changes when other rows stay or other values come out.
-SUMS = {
-    "VARCHAR": "sum(length({0}))",
-    "TIMESTAMP WITH TIME ZONE": "sum(floor(epoch({0}))::BIGINT)",
-    "DATE": "sum({0} - DATE '1970-01-01')",
-    "BIGINT": "sum({0})",
-    "DECIMAL(18,4)": "sum({0})",
-}
+PERSON = ("email", "created_at", "country", "status")
 OPTIONAL = {"customers": ("ingest_date",), "events": ("url", "ingest_date"), "orders": ("ingest_date",)}
 
 MACROS = r"""
@@ -243,14 +241,13 @@ class PeerDay:
     """One ingest date in DuckDB: each method makes tables from tables, as Parquet files under `out`."""
 
     def __init__(self, raw: Path, out: Path, day: date, memory: str | None) -> None:
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir(parents=True)
+        out.mkdir(parents=True, exist_ok=True)
         self.raw, self.out, self.day = raw, out, day
         self.rules = rules_of(day)
         self.report: dict[str, Any] = {"ingest_date": day.isoformat()}
         self.metrics: list[tuple[str, str, str | None, float]] = []
         # A database file and not memory, so that what does not fit can be put aside.
-        self.db = duckdb.connect(out / "work.duckdb")
+        self.db = duckdb.connect(out / f"work-{day}.duckdb")
         self.db.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         if memory:
             self.db.execute(f"SET memory_limit = '{memory}'")
@@ -314,13 +311,21 @@ class PeerDay:
         self._count(feed)
 
     def know_customers(self) -> None:
-        """Who exists as of the day: whoever a customers row names, clean or not."""
+        """Who exists as of the day: whoever a customers row names, clean or not, and whoever the day before knew."""
+        before = self.out / "customers_known" / f"ingest_date={self.day - timedelta(days=1)}"
+        known = f"read_parquet('{before}/*.parquet', hive_partitioning = false)"
+        if not before.is_dir():
+            clean = self._table("customers_clean")
+            known = f"(SELECT *, NULL::DATE AS first_seen, NULL::DATE AS last_seen FROM {clean} LIMIT 0)"
         self._save(
             "customers_known",
-            f"""SELECT customer_id, DATE '{self.day}' AS first_seen, DATE '{self.day}' AS last_seen, email, created_at,
-                country, status
-            FROM (SELECT DISTINCT says(customer_id) AS customer_id FROM {self._table("raw_customers")})
-            LEFT JOIN {self._table("customers_clean")} USING (customer_id)
+            f"""SELECT customer_id, coalesce(k.first_seen, DATE '{self.day}') AS first_seen,
+                CASE WHEN is_named THEN DATE '{self.day}' ELSE k.last_seen END AS last_seen,
+                {", ".join(f"CASE WHEN is_clean THEN c.{name} ELSE k.{name} END AS {name}" for name in PERSON)}
+            FROM (
+                SELECT DISTINCT says(customer_id) AS customer_id, true AS is_named FROM {self._table("raw_customers")}
+            ) FULL JOIN {known} k USING (customer_id)
+            LEFT JOIN (SELECT *, true AS is_clean FROM {self._table("customers_clean")}) c USING (customer_id)
             WHERE customer_id IS NOT NULL ORDER BY customer_id""",
         )
 
@@ -384,12 +389,8 @@ class PeerDay:
 
     def outcome(self, alerts: list[dict[str, Any]]) -> dict[str, Any]:
         """What the day came to, to be compared with the pipeline's; not part of what is measured."""
-        tables = {}
-        for name in (*(f"{feed}_clean" for feed in FEEDS), "customers_known"):
-            columns = self.db.execute(f"DESCRIBE SELECT * FROM {self._table(name)}").fetchall()
-            sums = ", ".join(SUMS[dtype].format(column) for column, dtype, *_ in columns)
-            found = self.db.execute(f"SELECT {sums} FROM {self._table(name)}").fetchone()
-            tables[name] = {column: float(total or 0) for (column, *_), total in zip(columns, found, strict=True)}
+        names = (*(f"{feed}_clean" for feed in FEEDS), "customers_known")
+        tables = {name: totals(self.db, self._table(name)) for name in names}
         metrics = {f"{feed} {metric} {dimension or ''}": value for feed, metric, dimension, value in self.metrics}
         fired = [[alert["rule"], alert["severity"], alert["dataset"]] for alert in alerts]
         return {"report": self.report, "metrics": metrics, "alerts": fired, "tables": tables}
@@ -496,13 +497,20 @@ def _joined(conditions: Mapping[str, str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--raw", type=Path, required=True)
-    parser.add_argument("--date", type=date.fromisoformat, required=True)
+    parser.add_argument("--dates", type=date.fromisoformat, nargs="+", required=True, help="ingest dates, in order")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--memory", help="DuckDB's memory_limit; its default is 80 %% of the machine's")
     asked = parser.parse_args()
+    shutil.rmtree(asked.out, ignore_errors=True)
+    print(json.dumps({"days": [run_day(asked.raw, asked.out, day, asked.memory) for day in asked.dates]}))
+
+
+def run_day(raw: Path, out: Path, day: date, memory: str | None) -> dict[str, Any]:
+    """One ingest date and the event dates that it touches, a lap per stage."""
     meter = Meter()
     with meter.lap("set up"):
-        peer = PeerDay(asked.raw, asked.out, asked.date, asked.memory)
+        peer = PeerDay(raw, out, day, memory)
+        activity = PeerActivity(peer.db, out, day)
     for feed in FEEDS:
         with meter.lap(f"raw_{feed}"):
             peer.land(feed)
@@ -517,7 +525,18 @@ def main() -> None:
         peer.measure()
     with meter.lap("alerts"):
         alerts = peer.write_reports()
-    print(json.dumps({**meter.result(), "outcome": peer.outcome(alerts)}))
+    stages = {
+        "events_by_date": activity.gather,
+        "sessions": activity.sessionise,
+        "activity_metrics": activity.measure,
+        "activity_alerts": activity.alert,
+    }
+    for name, run in stages.items():
+        with meter.lap(name):
+            run()
+    outcome = peer.outcome(alerts) | {"activity": activity.outcome()}
+    peer.db.close()
+    return {"day": day.isoformat(), **meter.result(), "outcome": outcome}
 
 
 if __name__ == "__main__":

@@ -9,12 +9,16 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from assets_pkg.policy import Policy, PolicyError, load_policy
+from assets_pkg.policy import PolicyError
 from assets_pkg.settings import Settings
+from assets_pkg.steps.workplace import Workplace
 
-FAILED: Final = 1
+# Exit status.
+FAILURE: Final = 1
 USAGE: Final = 2
 HIGH_ALERTS: Final = 3
+
+INTERRUPTED: Final = "Interrupted. Tables hold what they held, or the new day; run the days again."
 
 out = Console()
 err = Console(stderr=True)
@@ -33,11 +37,10 @@ def _no_day(text: str) -> NoReturn:
     raise typer.BadParameter(f"{text!r} is no date; write it as YYYY-MM-DD, for example 2025-12-10")
 
 
-def surroundings() -> tuple[Settings, Policy]:
-    """Settings and policy, from the environment."""
+def workplace() -> Workplace:
+    """Settings and policy, from the environment, and what is under them."""
     try:
-        settings = Settings()
-        return settings, load_policy(settings.policy)
+        return Workplace.from_settings(Settings(), "command line")
     except PolicyError as error:
         fail(str(error))
     except ValidationError as error:
@@ -45,7 +48,12 @@ def surroundings() -> tuple[Settings, Policy]:
         fail(f"The environment cannot be used: {faults}")
 
 
-def fail(message: str, status: int = FAILED) -> NoReturn:
+def say(sentence: str, to: Console = out) -> None:
+    """Print a sentence with markup as it is: no colours guessed, no line broken that somebody may copy."""
+    to.print(sentence, highlight=False, soft_wrap=True)
+
+
+def fail(message: str, status: int = FAILURE) -> NoReturn:
     """Say what is wrong and end."""
-    err.print(f"[bold red]Error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    say(f"[bold red]Error:[/] {escape(message)}", err)
     raise typer.Exit(status)

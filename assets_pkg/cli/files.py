@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from assets_pkg.cli.console import FAILED, USAGE, day_of, err, fail, out, surroundings
+from assets_pkg.cli.console import FAILURE, USAGE, day_of, err, fail, out, say, workplace
 from assets_pkg.cli.instance import process
 from assets_pkg.cli.run import show_tables
 from assets_pkg.contracts.feeds import FEEDS
@@ -54,7 +54,7 @@ def ledger(
     ] = False,
 ) -> None:
     """Show the raw files: what became of each, and where its rows went."""
-    work = _workplace()
+    work = _processed()
     chosen = [FEEDS[feed]] if feed else list(FEEDS.values())
     if verify and (status is not None or form != Format.TABLE):
         fail("--verify takes --date and --feed; --status and --format are for the list.", USAGE)
@@ -115,11 +115,11 @@ def _table(lives: list[FileLife]) -> Table:
 
 def _verify(found: list[Difference]) -> None:
     for each in found:
-        out.print(f"{escape(each.path)} {escape(each.problem)}", highlight=False, soft_wrap=True)
+        say(f"{escape(each.path)} {escape(each.problem)}")
     wrong = sum(each.mended_by_run for each in found)
     if wrong:
         err.print(f"{wrong:,} raw files are not as the ledger says; run their days.")
-        raise typer.Exit(FAILED)
+        raise typer.Exit(FAILURE)
     out.print("Every raw file has the bytes that the ledger says.")
 
 
@@ -127,7 +127,7 @@ def forget(
     file: Annotated[str, typer.Option(help="path as in the ledger, for example ingest_date=2025-12-10/events_raw.csv")],
 ) -> None:
     """Remove the rows of a raw file that is no longer in the raw folder, and run its day again."""
-    work = _workplace()
+    work = _processed()
     path = _as_in_ledger(file, work)
     try:
         entry = next((each for each in work.ledger.entries(path=path)), None)
@@ -142,11 +142,11 @@ def forget(
         work.ledger.request_forgetting(path)
     except LedgerError as error:
         fail(str(error))
-    succeeded, done = process([day], work.settings)
-    if not succeeded:
+    done = process([day], work)
+    if not done.succeeded:
         fail(f"The run failed. {path} is marked, and goes with the next run of {day}.")
-    show_tables(done, work.settings)
-    out.print(f"Forgotten: {path} ({entry['record_count'] or 0:,} records).", highlight=False, soft_wrap=True)
+    show_tables(done, work)
+    say(f"Forgotten: {path} ({entry['record_count'] or 0:,} records).")
 
 
 def explain(
@@ -161,7 +161,7 @@ def explain(
     named = {name: value for name, value in given.items() if value is not None}
     if len(named) != 1 or (file is None) != (row is None):
         fail("Give one of --event-id, --order-id, --customer-id, or --file with --row.", USAGE)
-    work = _workplace()
+    work = _processed()
     try:
         if file is not None and row is not None:
             _explain_address(work, _as_in_ledger(file, work), row)
@@ -171,9 +171,9 @@ def explain(
     except LedgerError as error:
         fail(str(error))
     if not lives and column == "customer_id" and len(story := customer_story(work, value.strip())) > 1:
-        out.print(escape(f"No customers row names {value}."), highlight=False, soft_wrap=True)
+        say(escape(f"No customers row names {value}."))
         for sentence in story:
-            out.print(f"  {escape(sentence)}", highlight=False, soft_wrap=True)
+            say(f"  {escape(sentence)}")
         return
     if not lives:
         fail(f"No raw row has {column} {value!r}. Was its day run? `python -m assets_pkg ledger` lists the files.")
@@ -189,21 +189,19 @@ def _explain_address(work: Workplace, path: str, row: int) -> None:
     except KeyError:
         fail(f"The ledger does not know {path}. `python -m assets_pkg ledger` lists the files it knows.")
     for sentence in said:
-        out.print(escape(sentence), highlight=False, soft_wrap=True)
+        say(escape(sentence))
     if life is None:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(FAILURE)
     _show(life)
 
 
 def _show(life: RecordLife) -> None:
-    out.print(
+    say(
         f"[bold]{escape(life.source_file)}[/] row [bold]{life.source_row:,}[/] ({life.feed} of {life.day}): "
-        f"[bold]{life.fate}[/]",
-        highlight=False,
-        soft_wrap=True,
+        f"[bold]{life.fate}[/]"
     )
     for sentence in life.story:
-        out.print(f"  {escape(sentence)}", highlight=False, soft_wrap=True)
+        say(f"  {escape(sentence)}")
     columns = {**dict.fromkeys(life.raw), **dict.fromkeys(life.clean)}
     table = Table(box=None, padding=(0, 2))
     for name in ("column", "raw", "clean"):
@@ -214,11 +212,12 @@ def _show(life: RecordLife) -> None:
     _wide().print(table, crop=False)
 
 
-def _workplace() -> Workplace:
-    settings, policy = surroundings()
-    if not is_there(settings.ledger):
-        fail(f"There is no ledger at {settings.ledger}: no day was run yet, or PIPELINE_DATA_DIR is another's.")
-    return Workplace(settings, policy, "command line")
+def _processed() -> Workplace:
+    """The workplace, if anything was ever processed there."""
+    work = workplace()
+    if not is_there(work.settings.ledger):
+        fail(f"There is no ledger at {work.settings.ledger}: no day was run yet, or PIPELINE_DATA_DIR is another's.")
+    return work
 
 
 def _as_in_ledger(file: str, work: Workplace) -> str:

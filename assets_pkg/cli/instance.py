@@ -1,4 +1,4 @@
-"""Runs of the daily job in this process, on the Dagster instance that the web UI uses."""
+"""Runs of the jobs in this process, on the Dagster instance that the web UI uses."""
 
 import os
 import re
@@ -8,7 +8,9 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +21,52 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import SQLAlchemyError
 
-from assets_pkg.cli.console import err, fail
-from assets_pkg.settings import Settings
-from assets_pkg.storage.ledger import Ledger, LedgerError
+from assets_pkg.cli.console import INTERRUPTED, err, fail, say
+from assets_pkg.orchestration.jobs import DAILY_JOB
+from assets_pkg.orchestration.partitions import RunOfDays, range_tags, runs_of, spans_of
+from assets_pkg.orchestration.workplace import ACTIVITY_JOB, ONLY_STALE, VERIFY
+from assets_pkg.steps.activity import reach
+from assets_pkg.steps.workplace import Workplace
+from assets_pkg.storage.ledger import LedgerError
 
-INTERRUPTED = "Interrupted. Tables hold what they held, or the new day; run the days again."
+
+@dataclass
+class Processed:
+    """What runs did: the ingest dates they processed, the event dates they refreshed, since when."""
+
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    succeeded: bool = True
+    ingest_dates: list[date] = field(default_factory=list)
+    event_dates: list[date] = field(default_factory=list)
 
 
-def process(days: list[date], settings: Settings, *, verify: bool = False) -> tuple[bool, list[date]]:
-    """Run the daily job for `days`, and then for every day whose files must be judged again because of them.
+def process(days: list[date], work: Workplace, *, verify: bool = False) -> Processed:
+    """Run the daily job for `days`, then for every day whose files must be judged again because of them.
 
-    Gives whether all succeeded, and the days that were processed.
+    Then refresh the event dates that all of these touch.
     """
+    done = Processed()
     with opened_instance() as instance, _interruptible():
         bury_dead_runs(instance)
         try:
-            Ledger(settings.ledger, settings.ledger_wait_seconds)
+            work.ledger.pending_days()
         except LedgerError as error:
             fail(str(error))
-        succeeded = _execute(days, instance, verify=verify)
-        done = list(days)
-        before: list[date] = []
-        while (again := _pending(settings)) and again != before:
-            err.print(
-                f"[yellow]Processed again:[/] {', '.join(map(str, again))}. Files there hold content that came or went "
-                "under another path.",
-                highlight=False,
-                soft_wrap=True,
-            )
-            succeeded &= _execute(again, instance)
-            done += again
-            before = again
-    return succeeded, sorted(set(done))
+        runner = _Runner(instance, verify=verify)
+        again, before = days, list[date]()
+        while again and again != before:
+            done.ingest_dates = sorted({*done.ingest_dates, *again})
+            done.succeeded &= runner.process(again)
+            before, again = again, _pending(work)
+            if again:
+                say(
+                    f"[yellow]Processed again:[/] {', '.join(map(str, again))}. Files there hold content that came or "
+                    "went under another path.",
+                    err,
+                )
+        done.succeeded &= runner.refresh(done.ingest_dates, work)
+        done.event_dates = sorted(runner.refreshed)
+    return done
 
 
 @contextmanager
@@ -61,12 +77,12 @@ def _interruptible() -> Iterator[None]:
         fail(INTERRUPTED)
 
 
-def _pending(settings: Settings) -> list[date]:
+def _pending(work: Workplace) -> list[date]:
     try:
-        days = list(Ledger(settings.ledger, settings.ledger_wait_seconds).pending_days())
+        days = list(work.ledger.pending_days())
     except LedgerError:
         return []  # the run has said so already
-    return [day for day in days if settings.first_day <= day <= datetime.now(UTC).date()]
+    return [day for day in days if work.settings.first_day <= day <= datetime.now(UTC).date()]
 
 
 @contextmanager
@@ -96,37 +112,56 @@ def _made(home: Path) -> dg.DagsterInstance:
         return dg.DagsterInstance.get()
 
 
-def _execute(days: list[date], instance: dg.DagsterInstance, *, verify: bool = False) -> bool:
-    from assets_pkg.definitions import defs  # noqa: PLC0415 - importing it reads the environment and the policy
-    from assets_pkg.orchestration.jobs import DAILY_JOB  # noqa: PLC0415
-    from assets_pkg.orchestration.partitions import runs_of  # noqa: PLC0415
-    from assets_pkg.orchestration.workplace import VERIFY  # noqa: PLC0415
+class _Runner:
+    """Runs jobs of the definitions, one after the other, in this process."""
 
-    job = defs.resolve_job_def(DAILY_JOB)
-    succeeded = True
-    for part in runs_of(days):
-        tags = {_PROCESS: _this_process(), **({VERIFY: "true"} if verify else {}), **part.tags}
+    def __init__(self, instance: dg.DagsterInstance, *, verify: bool) -> None:
+        from assets_pkg.definitions import defs  # noqa: PLC0415 - importing it reads the environment and the policy
+
+        self._defs = defs
+        self._instance = instance
+        self._tags = {_PROCESS: f"{socket.gethostname()}:{os.getpid()}", **({VERIFY: "true"} if verify else {})}
+        self.refreshed: set[date] = set()
+
+    def process(self, days: list[date]) -> bool:
+        """Raw to alerts of ingest dates; whether all succeeded."""
+        results = [self._run(DAILY_JOB, run) for run in runs_of(days)]  # all are run, also after a failure
+        return all(result.success for result in results)
+
+    def refresh(self, ingest_dates: list[date], work: Workplace) -> bool:
+        """Bring the event dates up to date that ingest dates touch, if any is not; whether all succeeded."""
+        reached = reach(work, ingest_dates)
+        if not any(stage.stale(work, dates) for stage, dates in reached.items()):
+            return True
+        days = self._defs.resolve_job_def(ACTIVITY_JOB).partitions_def
+        dates = [each for each in {*chain(*reached.values())} if days is None or days.has_partition_key(str(each))]
+        succeeded = True
+        for first, last in spans_of(dates):
+            tags = {**range_tags(first, last), ONLY_STALE: "true"}
+            result = self._run(ACTIVITY_JOB, RunOfDays(f"event dates {first} to {last}", None, tags))
+            made = [event.partition for event in result.all_events if event.is_step_materialization]
+            self.refreshed |= {date.fromisoformat(each) for each in made if each}
+            succeeded &= result.success
+        return succeeded
+
+    def _run(self, job_name: str, run: RunOfDays) -> dg.ExecuteInProcessResult:
+        job = self._defs.resolve_job_def(job_name)
         run_id = str(uuid.uuid4())
-        with _progress(part.name, run_id, len(list(job.nodes)), instance):
+        with _progress(run.name, run_id, len(list(job.nodes)), self._instance):
             result = job.execute_in_process(
-                instance=instance,
+                instance=self._instance,
                 run_id=run_id,
-                tags=tags,
+                tags={**self._tags, **run.tags},
                 raise_on_error=False,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                partition_key=part.key,
+                partition_key=run.key,
             )
         if not result.success:
-            succeeded = False
-            _explain(part.name, result)
-    return succeeded
+            _explain(run.name, result)
+        return result
 
 
 _PROCESS = "pipeline/process"
-
-
-def _this_process() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def bury_dead_runs(instance: dg.DagsterInstance) -> None:
@@ -185,7 +220,7 @@ def _progress(name: str, run_id: str, steps: int, instance: dg.DagsterInstance) 
 
 def _explain(name: str, result: Any) -> None:
     """What failed, without a traceback; the run's log in the UI has it all."""
-    err.print(f"[bold red]Failed:[/] {name} (run {result.run_id})", highlight=False, soft_wrap=True)
+    say(f"[bold red]Failed:[/] {name} (run {result.run_id})", err)
     steps: dict[str, list[str]] = defaultdict(list)
     blocked = False
     for event in result.all_events:
@@ -198,14 +233,12 @@ def _explain(name: str, result: Any) -> None:
             if not check.passed and check.blocking:
                 blocked = True
                 where = f"{check.check_name} of {check.asset_key.to_user_string()} {check.partition}"
-                err.print(
-                    f"  check [bold]{escape(where)}[/]: {escape(check.description)}", highlight=False, soft_wrap=True
-                )
+                say(f"  check [bold]{escape(where)}[/]: {escape(check.description)}", err)
     if not steps and not blocked:
-        err.print(f"  {INTERRUPTED}", highlight=False, soft_wrap=True)
+        say(f"  {INTERRUPTED}", err)
     for reason, failed in steps.items():
         where = f"step [bold]{escape(', '.join(failed))}[/]: " if failed else ""
-        err.print(f"  {where}{escape(reason)}", highlight=False, soft_wrap=True)
+        say(f"  {where}{escape(reason)}", err)
     err.print("  See the run in the web UI (dagster dev) for the whole log.")
 
 

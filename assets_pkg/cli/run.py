@@ -1,5 +1,6 @@
-"""`run`: process ingest dates, and show what the tables hold then."""
+"""`run`: process ingest dates, refresh the event dates they touch, and show what the tables hold then."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
@@ -8,14 +9,21 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from assets_pkg.cli.console import FAILED, HIGH_ALERTS, USAGE, day_of, err, fail, out, surroundings
-from assets_pkg.cli.instance import process
+from assets_pkg.cli.console import FAILURE, HIGH_ALERTS, USAGE, day_of, err, fail, out, say, workplace
+from assets_pkg.cli.instance import Processed, process
 from assets_pkg.contracts.feeds import FEEDS
-from assets_pkg.contracts.files import FAILED as FAILED_FILE
-from assets_pkg.contracts.tables import ALERTS, DAILY_METRICS
-from assets_pkg.settings import Settings
+from assets_pkg.contracts.files import FAILED
+from assets_pkg.contracts.tables import (
+    ACTIVITY_ALERTS,
+    ACTIVITY_METRICS,
+    ALERTS,
+    DAILY_METRICS,
+    EVENTS_BY_DATE,
+    RESTATEMENTS,
+)
 from assets_pkg.steps.files import file_lives, vanished_files
 from assets_pkg.steps.workplace import Workplace
+from assets_pkg.storage.lake import Lake
 from assets_pkg.storage.raw_files import day_folder, raw_days, unrecognised_files
 
 
@@ -33,9 +41,10 @@ def run(
         bool, typer.Option("--verify", help="hash every raw file, also those that nobody seems to have touched")
     ] = False,
 ) -> None:
-    """Process ingest dates: raw files to alerts, with every check."""
+    """Process ingest dates, raw files to alerts, and refresh the event dates that they touch, with every check."""
     days = _days(day, start, end)
-    settings, policy = surroundings()
+    work = workplace()
+    settings = work.settings
     if not settings.raw_dir.is_dir():
         fail(f"There is no raw folder {settings.raw_dir}. Set PIPELINE_DATA_DIR to the folder that holds raw/.")
     today = datetime.now(UTC).date()
@@ -47,18 +56,16 @@ def run(
         )
     there = raw_days(settings.raw_dir)
     for empty in [each for each in days if each not in there]:
-        err.print(
-            f"[yellow]No files for {empty}[/]: "
-            f"there is no {escape(str(day_folder(settings.raw_dir, empty)))}. The day is "
-            f"processed as empty and raises missing_feed. {_told(there)}",
-            highlight=False,
-            soft_wrap=True,
+        say(
+            f"[yellow]No files for {empty}[/]: there is no {escape(str(day_folder(settings.raw_dir, empty)))}. The day "
+            f"is processed as empty and raises missing_feed. {_told(there)}",
+            err,
         )
-    succeeded, done = process(days, settings, verify=verify)
-    high = show_tables(done, settings, succeeded=succeeded)
-    _show_files(Workplace(settings, policy), done)
-    if not succeeded:
-        raise typer.Exit(FAILED)
+    done = process(days, work, verify=verify)
+    high = show_tables(done, work)
+    _show_files(work, done.ingest_dates)
+    if not done.succeeded:
+        raise typer.Exit(FAILURE)
     if high and fail_on_alert:
         raise typer.Exit(HIGH_ALERTS)
 
@@ -82,10 +89,10 @@ def _told(days: list[date]) -> str:
 def _show_files(work: Workplace, days: list[date]) -> None:
     """Name the files that somebody has to look at."""
     for day in days:
-        for each in file_lives(work, day=day, status=FAILED_FILE):
-            err.print(f"[bold red]FAILED[/] {escape(each.path)}: {escape(each.note)}", highlight=False, soft_wrap=True)
+        for each in file_lives(work, day=day, status=FAILED):
+            say(f"[bold red]FAILED[/] {escape(each.path)}: {escape(each.note)}", err)
         for path in unrecognised_files(work.raw_root, day):
-            err.print(f"[yellow]No feed reads[/] {escape(path)}; check its name", highlight=False, soft_wrap=True)
+            say(f"[yellow]No feed reads[/] {escape(path)}; check its name", err)
         for path in vanished_files(work, day):
             err.print(
                 f"[yellow]Vanished[/] {escape(path)}; its rows are kept (`forget` removes them)",
@@ -94,35 +101,68 @@ def _show_files(work: Workplace, days: list[date]) -> None:
             )
 
 
-def show_tables(days: list[date], settings: Settings, *, succeeded: bool = True) -> int:
+def show_tables(done: Processed, work: Workplace) -> int:
     """Print what the tables now hold of the days; gives the number of alerts of severity high."""
-    from assets_pkg.storage.lake import Lake  # noqa: PLC0415
+    lake = work.lake
+    after = "" if done.succeeded else " after the failure"
+    out.print(_ingested(lake, done.ingest_dates, f"What the tables hold{after}"))
+    if done.event_dates:
+        out.print(_happened(lake, done.event_dates, f"What customers did, by event date{after}"))
+    restated = lake.scan(RESTATEMENTS.name, done.event_dates).filter(pl.col("restated_at") >= done.since).collect()
+    if restated.height:
+        out.print(_restated(restated))
+    alerts = [
+        alert
+        for table, days in ((ALERTS, done.ingest_dates), (ACTIVITY_ALERTS, done.event_dates))
+        for alert in lake.scan(table.name, days).collect().sort(table.partition_by, "rule", "dataset").iter_rows()
+    ]
+    if alerts:
+        shown = Table("date", "severity", "rule", "message", title="Alerts", title_justify="left")
+        for day, rule, severity, _, message, _ in alerts:
+            colour = {"high": "bold red", "medium": "yellow"}.get(severity, "")
+            shown.add_row(str(day), severity, rule, escape(message), style=colour)
+        out.print(shown)
+    return sum(severity == "high" for _, _, severity, *_ in alerts)
 
-    lake = Lake(settings.lake_dir)
+
+def _ingested(lake: Lake, days: list[date], title: str) -> Table:
     metrics = lake.scan(DAILY_METRICS.name, days).filter(pl.col("dimension").is_null()).collect()
-    alerts = lake.scan(ALERTS.name, days).collect()
     value = {(day, data, metric): number for day, data, metric, _, number in metrics.iter_rows()}
-    table = Table(
-        "ingest date",
-        "feed",
-        title="What the tables hold" if succeeded else "What the tables hold after the failure",
-        title_justify="left",
-    )
-    for column in ("total", "clean", "quarantine", "copies"):
-        table.add_column(column, justify="right")
+    table = _numbers(title, ("ingest date", "feed"), ("total", "clean", "quarantine", "copies"))
     for day in days:
         for feed in FEEDS:
             names = ("total", "clean", "quarantine", "duplicate_full_row")
-            numbers = [value.get((day, feed, name)) for name in names]
-            table.add_row(str(day), feed, *("-" if number is None else f"{int(number):,}" for number in numbers))
+            table.add_row(str(day), feed, *(_shown(value.get((day, feed, name))) for name in names))
         table.add_section()
-    out.print(table)
-    if alerts.height:
-        shown = Table("ingest date", "severity", "rule", "message", title="Alerts", title_justify="left")
-        for alert in alerts.sort("ingest_date", "rule", "dataset").iter_rows(named=True):
-            colour = {"high": "bold red", "medium": "yellow"}.get(alert["severity"], "")
-            shown.add_row(
-                str(alert["ingest_date"]), alert["severity"], alert["rule"], escape(alert["message"]), style=colour
-            )
-        out.print(shown)
-    return alerts.filter(pl.col("severity") == "high").height
+    return table
+
+
+def _happened(lake: Lake, days: list[date], title: str) -> Table:
+    metrics = lake.scan(ACTIVITY_METRICS.name, days).collect()
+    value = {(day, metric): number for day, _, metric, _, number in metrics.iter_rows()}
+    names = ("sessions", "active_customers", "page_views")
+    table = _numbers(title, ("event date",), ("events", *(name.replace("_", " ") for name in names)))
+    for day in days:
+        events = lake.rows(EVENTS_BY_DATE.name, day)
+        table.add_row(str(day), f"{events:,}", *(_shown(value.get((day, name))) for name in names))
+    return table
+
+
+def _restated(rows: pl.DataFrame) -> Table:
+    table = _numbers("Restated", ("event date", "metric"), ("before", "after", "because of"))
+    for row in rows.sort(RESTATEMENTS.partition_by, "metric").iter_rows(named=True):
+        why = [*map(str, row["caused_by"]), *(["the policy"] if row["policy_changed"] else [])]
+        numbers = ("-" if number is None else f"{number:,.6g}" for number in (row["before"], row["after"]))
+        table.add_row(str(row["event_date"]), row["metric"], *numbers, ", ".join(why))
+    return table
+
+
+def _numbers(title: str, names: Sequence[str], columns: Sequence[str]) -> Table:
+    table = Table(*names, title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _shown(number: float | None) -> str:
+    return "-" if number is None else f"{int(number):,}"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from assets_pkg.cli.console import USAGE, day_of, fail, out, surroundings
+from assets_pkg.cli.console import USAGE, day_of, fail, out, workplace
 from assets_pkg.contracts.feeds import FEEDS
 
 
@@ -26,7 +26,7 @@ def generate(
 
     if end < start:
         fail(f"--end {end} is before --start {start}.", USAGE)
-    root = into or surroundings()[0].raw_dir
+    root = into or workplace().raw_root
     gaps = dict(_gap(text) for text in missing_hours or [])
     try:
         made = generate_days(root, start, end, events, seed, gaps)
@@ -43,8 +43,7 @@ def rules() -> None:
     """Print every reason and warning with its meaning, as Markdown (the README's table)."""
     from assets_pkg.contracts.summary import rules_table  # noqa: PLC0415
 
-    _, policy = surroundings()
-    typer.echo(rules_table(policy))
+    typer.echo(rules_table(workplace().policy))
 
 
 def _gap(text: str) -> tuple[date, range]:

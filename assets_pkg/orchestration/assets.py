@@ -1,7 +1,9 @@
-"""The asset graph: what each table is made from, and the step that makes it, a day or a range of days at a time."""
+"""The asset graph by ingest date: what each table is made from, and the step that makes it, for one day or many."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
@@ -9,11 +11,13 @@ import dagster as dg
 from assets_pkg.contracts.feeds import CUSTOMERS, FEEDS, Feed
 from assets_pkg.contracts.files import FAILED
 from assets_pkg.contracts.rules import duplicate_of
-from assets_pkg.contracts.tables import ALERTS, CUSTOMERS_KNOWN, DAILY_METRICS, TABLES
-from assets_pkg.orchestration.metadata import ROW_COUNT, add, asset_spec_metadata, frame, records
-from assets_pkg.orchestration.partitions import BACKFILL, days_of
+from assets_pkg.contracts.tables import ALERTS, CUSTOMERS_KNOWN, DAILY_METRICS, EVENT_DATE, TABLES
+from assets_pkg.orchestration.materialize import Materializations
+from assets_pkg.orchestration.metadata import ROW_COUNT, asset_spec_metadata, frame, records
+from assets_pkg.orchestration.partitions import BACKFILL, days_of, event_dates, ingest_dates
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of
 from assets_pkg.policy import Policy
+from assets_pkg.settings import Settings
 from assets_pkg.steps.checks import preview
 from assets_pkg.steps.clean import clean
 from assets_pkg.steps.files import file_lives
@@ -33,18 +37,37 @@ _FILE_COLUMNS = ["path", "status", "records", "clean", "quarantine", "id_duplica
 
 @dataclass(frozen=True)
 class Graph:
-    """What all assets share: their days and the policy that decides what they hold."""
+    """What all assets share: the days of both axes, and the policy that decides what they hold."""
 
-    days: dg.DailyPartitionsDefinition
+    settings: Settings
     policy: Policy
 
-    def spec(self, name: str, group: str, decided_by: str, deps: list[Any], meaning: str = "") -> dg.AssetSpec:
+    @cached_property
+    def ingest_dates(self) -> dg.DailyPartitionsDefinition:
+        """The partitions of what is keyed by the day a file landed."""
+        return ingest_dates(self.settings)
+
+    @cached_property
+    def event_dates(self) -> dg.DailyPartitionsDefinition:
+        """The partitions of what is keyed by the day it happened."""
+        return event_dates(self.settings, self.policy)
+
+    def spec(
+        self,
+        name: str,
+        group: str,
+        decided_by: str,
+        deps: list[Any],
+        meaning: str = "",
+        automation: dg.AutomationCondition[dg.AssetKey] | None = None,
+    ) -> dg.AssetSpec:
         """An asset. `decided_by` is a digest of the policy it depends on: when it changes, the UI shows it as stale."""
         table = TABLES.get(name)
         return dg.AssetSpec(
             name,
             deps=deps,
-            partitions_def=self.days,
+            partitions_def=self.event_dates if table and table.partition_by == EVENT_DATE else self.ingest_dates,
+            automation_condition=automation,
             group_name=group,
             description=meaning or (table.meaning if table else None),
             code_version=f"{_CODE}-{decided_by}",
@@ -53,8 +76,8 @@ class Graph:
         )
 
 
-def build_assets(graph: Graph) -> list[dg.AssetsDefinition]:
-    """All assets."""
+def build_ingest_assets(graph: Graph) -> list[dg.AssetsDefinition]:
+    """All assets by ingest date."""
     return [
         *(_raw(graph, feed) for feed in FEEDS.values()),
         *(_clean(graph, feed) for feed in FEEDS.values()),
@@ -69,8 +92,9 @@ def _raw(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
     spec = graph.spec(feed.raw, "raw", graph.policy.reading_fingerprint(feed.name), [])
 
     @dg.multi_asset(name=feed.raw, specs=[spec], required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL)
-    def raw(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    def raw(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         work = workplace_of(context)
+        told = Materializations(context, [spec], work.lake)
         for day in days_of(context):
             landed = land_raw(work, feed, day)
             facts: dict[str, Any] = {
@@ -99,9 +123,9 @@ def _raw(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
             if strays := unrecognised_files(work.raw_root, day):
                 facts["files no feed reads"] = records([{"path": path} for path in strays], ["path"])
                 context.log.warning(f"{day}: no feed reads {', '.join(strays)}; check their names")
-            add(context, feed.raw, day, facts)
+            told.made(feed.raw, day, facts)
             context.log.info(f"{feed.raw} {day}: {landed.rows:,} rows of {len(landed.files)} files")
-        yield dg.MaterializeResult(asset_key=feed.raw)
+        yield from told.done()
 
     return raw
 
@@ -116,16 +140,16 @@ def _clean(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
     ]
 
     @dg.multi_asset(name=feed.name, specs=specs, required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL)
-    def clean_feed(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    def clean_feed(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         work = workplace_of(context)
+        told = Materializations(context, specs, work.lake)
         for day in days_of(context):
             profile = clean(work, feed, day).profile
             files = [asdict(each) for each in file_lives(work, feed, day)]
             total, rejected = profile.rows(TOTAL), profile.rows(QUARANTINE)
             copies, same_id = profile.rows(FULL_ROW), profile.reason(duplicate_of(feed))
             warnings = [{"warning": name, "rows": rows} for name, rows in profile.of_kind(WARNING).items()]
-            add(
-                context,
+            told.made(
                 feed.clean_table,
                 day,
                 {
@@ -138,8 +162,7 @@ def _clean(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
                     "rows by file": records(files, _FILE_COLUMNS),
                 },
             )
-            add(
-                context,
+            told.made(
                 feed.quarantine,
                 day,
                 {
@@ -149,13 +172,12 @@ def _clean(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
                     "rejected rows (first)": frame(preview(work, feed, day)),
                 },
             )
-            add(context, feed.profile, day, {"raw rows": total})
+            told.made(feed.profile, day, {"raw rows": total})
             context.log.info(
                 f"{feed.name} {day}: {total:,} rows, {profile.rows(CLEAN):,} clean, "
                 f"{rejected:,} rejected, {copies:,} copies"
             )
-        for name in outputs:
-            yield dg.MaterializeResult(asset_key=name)
+        yield from told.done()
 
     return clean_feed
 
@@ -168,11 +190,13 @@ def _known(graph: Graph) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=CUSTOMERS_KNOWN.name, specs=[spec], required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL
     )
-    def customers_known(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    def customers_known(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         work = workplace_of(context)
+        told = Materializations(context, [spec], work.lake)
         for day in days_of(context):
-            add(context, CUSTOMERS_KNOWN.name, day, {ROW_COUNT: know_customers(work, day)})
-        yield dg.MaterializeResult(asset_key=CUSTOMERS_KNOWN.name)
+            customers = know_customers(work, day)
+            told.made(CUSTOMERS_KNOWN.name, day, {ROW_COUNT: customers})
+        yield from told.done()
 
     return customers_known
 
@@ -183,24 +207,25 @@ def _report(graph: Graph) -> dg.AssetsDefinition:
     spec = graph.spec(VALIDATION_REPORT, "report", graph.policy.fingerprint("feeds"), deps, meaning)
 
     @dg.multi_asset(name=VALIDATION_REPORT, specs=[spec], required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL)
-    def validation_report(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    def validation_report(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         work = workplace_of(context)
+        told = Materializations(context, [spec], work.lake)
         for day in days_of(context):
             report = write_report(work, day)
             path = report_folder(work, day) / "validation_report.json"
             rows = [
                 {"feed": name, **{key: report[name][key] for key in ("total", "clean", "quarantine")}} for name in FEEDS
             ]
-            add(
-                context,
+            told.made(
                 VALIDATION_REPORT,
                 day,
                 {
                     "path": dg.MetadataValue.path(str(path)),
                     "feeds": records(rows, ["feed", "total", "clean", "quarantine"]),
                 },
+                version=hashlib.sha256(path.read_bytes()).hexdigest(),
             )
-        yield dg.MaterializeResult(asset_key=VALIDATION_REPORT)
+        yield from told.done()
 
     return validation_report
 
@@ -210,8 +235,9 @@ def _metrics(graph: Graph) -> dg.AssetsDefinition:
     spec = graph.spec(DAILY_METRICS.name, "report", graph.policy.fingerprint("feeds", "activity"), deps)
 
     @dg.multi_asset(name=DAILY_METRICS.name, specs=[spec], required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL)
-    def daily_metrics(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    def daily_metrics(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         work = workplace_of(context)
+        told = Materializations(context, [spec], work.lake)
         for day in days_of(context):
             rows = measure(work, day)
             value = {(data, metric, dimension): number for data, metric, dimension, number in rows.iter_rows()}
@@ -221,8 +247,8 @@ def _metrics(graph: Graph) -> dg.AssetsDefinition:
                 facts[f"{name} quarantine rate"] = value.get((name, "quarantine_rate", None), 0.0)
             facts["hours with events"] = sum(bool(value.get(("events", "by_hour", hour))) for hour in HOURS)
             facts["active customers"] = value.get(("events", "active_customers", None), 0.0)
-            add(context, DAILY_METRICS.name, day, facts)
-        yield dg.MaterializeResult(asset_key=DAILY_METRICS.name)
+            told.made(DAILY_METRICS.name, day, facts)
+        yield from told.done()
 
     return daily_metrics
 
@@ -233,13 +259,13 @@ def _alerts(graph: Graph) -> dg.AssetsDefinition:
     spec = graph.spec(ALERTS.name, "report", graph.policy.fingerprint("feeds", "alerts", "activity"), deps)
 
     @dg.multi_asset(name=ALERTS.name, specs=[spec], required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL)
-    def alerts(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    def alerts(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         work = workplace_of(context)
+        told = Materializations(context, [spec], work.lake)
         for day in days_of(context):
             raised = raise_alerts(work, day)
             shown = ["severity", "rule", "dataset", "message"]
-            add(
-                context,
+            told.made(
                 ALERTS.name,
                 day,
                 {
@@ -251,7 +277,7 @@ def _alerts(graph: Graph) -> dg.AssetsDefinition:
             )
             for alert in raised:
                 context.log.warning(f"{day} {alert['severity']} {alert['rule']}: {alert['message']}")
-        yield dg.MaterializeResult(asset_key=ALERTS.name)
+        yield from told.done()
 
     return alerts
 

@@ -1,61 +1,54 @@
-"""Asset checks, judged for every partition on its own, also in runs over a range of days.
+"""Asset checks by ingest date.
 
 Blocking checks (conservation, schema) mean "the pipeline itself is wrong" and stop what follows. Rejected rows
 and alerts are for people to look at and stop nothing.
 """
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluation,
-    AssetCheckEvaluationTargetMaterializationData,
-)
 
 from assets_pkg.contracts.feeds import FEEDS, Feed
-from assets_pkg.contracts.tables import ALERTS
+from assets_pkg.contracts.tables import ALERTS, CUSTOMERS_KNOWN
+from assets_pkg.orchestration.assets import Graph
 from assets_pkg.orchestration.metadata import frame, records
 from assets_pkg.orchestration.partitions import days_of
+from assets_pkg.orchestration.verdicts import Check, Evaluations, EventLog, Verdict, done, multi_check, verdict_of
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of
 from assets_pkg.policy import Policy
-from assets_pkg.steps.checks import conservation, rejected_rows, schema_failures
+from assets_pkg.steps.checks import (
+    conservation,
+    healable_orphans,
+    is_decided_by_now,
+    rejected_rows,
+    schema_failures,
+)
+from assets_pkg.steps.clean import CLEAN_POLICY
+from assets_pkg.steps.provenance import built_from, inputs_of
 from assets_pkg.steps.reports import judge_day
 from assets_pkg.steps.workplace import Workplace
-from assets_pkg.transforms.alerts import SPECS, Judgement
+from assets_pkg.transforms.alerts import SPECS
 
-CONSERVATION, SCHEMA, ROW_RULES = "conservation", "schema", "row_rules"
-_Evaluations = Iterator[AssetCheckEvaluation | dg.Output[None]]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a check found on one day: one sentence on what to look at and do, and the numbers."""
-
-    passed: bool
-    sentence: str
-    facts: Mapping[str, Any]
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+CONSERVATION, SCHEMA, ROW_RULES, HEALABLE = "conservation", "schema", "row_rules", "healable_orphans"
 
 
-def build_checks(days: dg.PartitionsDefinition[str], policy: Policy) -> list[dg.AssetChecksDefinition]:
-    """All checks."""
-    with warnings.catch_warnings():
-        # Partitioned checks are in preview; tests pin down what we lean on.
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        return _all_checks(days, policy)
+def build_checks(graph: Graph) -> list[dg.AssetChecksDefinition]:
+    """All checks by ingest date."""
+    return [
+        *(_feed_checks(feed, graph) for feed in FEEDS.values()),
+        _alert_checks(graph.ingest_dates, graph.policy),
+        *(_orphan_checks(feed, graph) for feed in FEEDS.values() if feed.policy(graph.policy).check_orphans),
+    ]
 
 
-def _all_checks(days: dg.PartitionsDefinition[str], policy: Policy) -> list[dg.AssetChecksDefinition]:
-    return [*(_feed_checks(feed, days) for feed in FEEDS.values()), _alert_checks(days, policy)]
+def _feed_checks(feed: Feed, graph: Graph) -> dg.AssetChecksDefinition:
+    days = graph.ingest_dates
 
+    def schema_state(work: Workplace, day: date) -> str:
+        return built_from(inputs_of(work, (*CLEAN_POLICY, "checks"), {feed.clean_table: [day]}))
 
-def _feed_checks(feed: Feed, days: dg.PartitionsDefinition[str]) -> dg.AssetChecksDefinition:
-    judges: list[tuple[dg.AssetCheckSpec, Callable[[Workplace, Feed, date], Verdict]]] = [
-        (
+    checks = [
+        Check(
             dg.AssetCheckSpec(
                 CONSERVATION,
                 asset=feed.clean_table,
@@ -64,9 +57,9 @@ def _feed_checks(feed: Feed, days: dg.PartitionsDefinition[str]) -> dg.AssetChec
                 blocking=True,
                 partitions_def=days,
             ),
-            _judge_conservation,
+            lambda work, day: _judge_conservation(work, feed, day),
         ),
-        (
+        Check(
             dg.AssetCheckSpec(
                 SCHEMA,
                 asset=feed.clean_table,
@@ -74,35 +67,20 @@ def _feed_checks(feed: Feed, days: dg.PartitionsDefinition[str]) -> dg.AssetChec
                 blocking=True,
                 partitions_def=days,
             ),
-            _judge_schema,
+            lambda work, day: _judge_schema(work, feed, day),
+            schema_state,
         ),
-        (
+        Check(
             dg.AssetCheckSpec(
                 ROW_RULES,
                 asset=feed.quarantine,
                 description=f"Which rules rejected {feed.name} rows, how many, and the first of them.",
                 partitions_def=days,
             ),
-            _judge_row_rules,
+            lambda work, day: _judge_row_rules(work, feed, day),
         ),
     ]
-
-    @dg.multi_asset_check(
-        name=f"{feed.name}_checks",
-        specs=[spec for spec, _ in judges],
-        required_resource_keys={WORKPLACE},
-        can_subset=True,
-    )
-    def feed_checks(context: dg.AssetCheckExecutionContext) -> _Evaluations:
-        work = workplace_of(context)
-        log = _EventLog(context)
-        for spec, judge in judges:
-            if spec.key in context.op_execution_context.selected_asset_check_keys:
-                for day in days_of(context):
-                    yield log.evaluation(spec, day, judge(work, feed, day))
-                yield _done(spec)
-
-    return feed_checks
+    return multi_check(f"{feed.name}_checks", checks)
 
 
 def _judge_conservation(work: Workplace, feed: Feed, day: date) -> Verdict:
@@ -162,6 +140,52 @@ def _judge_row_rules(work: Workplace, feed: Feed, day: date) -> Verdict:
     return Verdict(rows.rate <= most, sentence, facts, dg.AssetCheckSeverity.WARN)
 
 
+def _orphan_checks(feed: Feed, graph: Graph) -> dg.AssetChecksDefinition:
+    """Of the run's days, and of others that may be healed now, by customers that the run brought."""
+    spec = dg.AssetCheckSpec(
+        HEALABLE,
+        asset=feed.quarantine,
+        description=f"No {feed.name} are in quarantine as orphans of customers who are known as of their day by now.",
+        additional_deps=[CUSTOMERS_KNOWN.name],
+        partitions_def=graph.ingest_dates,
+    )
+
+    @dg.multi_asset_check(
+        name=f"{feed.name}_orphan_checks", specs=[spec], required_resource_keys={WORKPLACE}, can_subset=True
+    )
+    def orphan_checks(context: dg.AssetCheckExecutionContext) -> Evaluations:
+        work, log = workplace_of(context), EventLog(context)
+        days = days_of(context)
+        others = set(work.lake.partitions(feed.quarantine)) - set(days)
+        for day in days:
+            yield log.evaluation(spec, day, _judge_orphans(work, feed, day))
+        for day in sorted(day for day in others if not is_decided_by_now(work, feed, day)):
+            verdict = _judge_orphans(work, feed, day)
+            if verdict.passed != log.has_passed(spec, day):
+                yield log.evaluation(spec, day, verdict)
+        yield done(spec)
+
+    return orphan_checks
+
+
+def _judge_orphans(work: Workplace, feed: Feed, day: date) -> Verdict:
+    found = healable_orphans(work, feed, day)
+    facts = {
+        "orphans": found.orphans,
+        "orphans whose customer is known by now": found.healable,
+        "command": f"python -m assets_pkg run --date {day}",
+        "rows (first)": frame(found.first),
+    }
+    sentence = "No orphan's customer has become known since."
+    if found.healable:
+        sentence = (
+            f"{found.healable:,} of {found.orphans:,} orphans name customers who are known as of {day} by now: "
+            f"customers files came or changed since. Run {day} again (materialize it, or give the command below) to "
+            "heal them."
+        )
+    return Verdict(not found.healable, sentence, facts, dg.AssetCheckSeverity.WARN)
+
+
 def _alert_checks(days: dg.PartitionsDefinition[str], policy: Policy) -> dg.AssetChecksDefinition:
     specs = {
         (rule, dataset): dg.AssetCheckSpec(
@@ -179,73 +203,20 @@ def _alert_checks(days: dg.PartitionsDefinition[str], policy: Policy) -> dg.Asse
     @dg.multi_asset_check(
         name="alert_checks", specs=list(specs.values()), required_resource_keys={WORKPLACE}, can_subset=True
     )
-    def alert_checks(context: dg.AssetCheckExecutionContext) -> _Evaluations:
+    def alert_checks(context: dg.AssetCheckExecutionContext) -> Evaluations:
         made = context.run.asset_selection
         if made and dg.AssetKey(ALERTS.name) not in made:
             return  # the run stops before the metrics that alerts are judged by
         work = workplace_of(context)
-        log = _EventLog(context)
+        log = EventLog(context)
         selected = context.op_execution_context.selected_asset_check_keys
         for day in days_of(context):
             for judgement in judge_day(work, day):
                 spec = specs[judgement.spec.rule, judgement.dataset]
                 if spec.key in selected:
-                    yield log.evaluation(spec, day, _verdict(judgement))
+                    yield log.evaluation(spec, day, verdict_of(judgement))
         for spec in specs.values():
             if spec.key in selected:
-                yield _done(spec)
+                yield done(spec)
 
     return alert_checks
-
-
-def _verdict(judgement: Judgement) -> Verdict:
-    sentence = f"{judgement.message}. {judgement.spec.advice}" if judgement.fired else f"{judgement.message}."
-    severity = dg.AssetCheckSeverity.ERROR if judgement.severity == "high" else dg.AssetCheckSeverity.WARN
-    facts = {name: _fact(value) for name, value in judgement.details.items()}
-    return Verdict(not judgement.fired, sentence, {**facts, "severity": judgement.severity}, severity)
-
-
-def _fact(value: Any) -> Any:
-    if isinstance(value, dict):
-        return dg.MetadataValue.json(value)
-    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else "none" if value is None else value
-
-
-class _EventLog:
-    """Turns verdicts into events of their day's partition: a plain AssetCheckResult would lose the day in a range."""
-
-    def __init__(self, context: dg.AssetCheckExecutionContext) -> None:
-        self._instance = context.instance
-        self._judged: dict[tuple[dg.AssetKey, date], AssetCheckEvaluationTargetMaterializationData | None] = {}
-
-    def evaluation(self, spec: dg.AssetCheckSpec, day: date, verdict: Verdict) -> AssetCheckEvaluation:
-        """The event. `blocking` in the event, not in the spec alone, is what stops the steps that follow."""
-        return AssetCheckEvaluation(
-            asset_key=spec.asset_key,
-            check_name=spec.name,
-            passed=verdict.passed,
-            severity=verdict.severity,
-            description=verdict.sentence,
-            metadata=dict(verdict.facts),
-            blocking=spec.blocking,
-            partition=day.isoformat(),
-            target_materialization_data=self._materialization(spec.asset_key, day),
-        )
-
-    def _materialization(self, asset: dg.AssetKey, day: date) -> AssetCheckEvaluationTargetMaterializationData | None:
-        """The partition's latest materialization: without it the UI does not count the check for the partition."""
-        if (asset, day) not in self._judged:
-            of_day = dg.AssetRecordsFilter(asset, asset_partitions=[day.isoformat()])
-            found = self._instance.fetch_materializations(of_day, limit=1).records
-            self._judged[asset, day] = (
-                AssetCheckEvaluationTargetMaterializationData(
-                    storage_id=found[0].storage_id, run_id=found[0].run_id, timestamp=found[0].timestamp
-                )
-                if found
-                else None
-            )
-        return self._judged[asset, day]
-
-
-def _done(spec: dg.AssetCheckSpec) -> dg.Output[None]:
-    return dg.Output(None, output_name=spec.get_python_identifier())

@@ -1,22 +1,39 @@
-"""The job over the whole chain, and the schedule that runs it for the day before."""
+"""The jobs of both axes, and the schedule that runs an ingest date: the day before."""
 
 from datetime import UTC, timedelta
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from assets_pkg.contracts.tables import ACTIVITY_TABLES, INGEST_TABLES
+from assets_pkg.orchestration.assets import VALIDATION_REPORT
+from assets_pkg.orchestration.workplace import ACTIVITY_JOB
 from assets_pkg.settings import Settings
 
 DAILY_JOB = "daily_pipeline"
 
 
-def build_job() -> UnresolvedAssetJobDefinition:
-    """Raw to alerts, with all checks, for a day or a range of days."""
+def build_daily_job() -> UnresolvedAssetJobDefinition:
+    """Raw to alerts, with all checks, for an ingest date or a range of them."""
     return dg.define_asset_job(
         DAILY_JOB,
-        selection=dg.AssetSelection.all() | dg.AssetSelection.all_asset_checks(),
+        selection=_with_checks(*INGEST_TABLES, VALIDATION_REPORT),
         description="Everything of an ingest date: raw files to alerts, and every check.",
     )
+
+
+def build_activity_job() -> UnresolvedAssetJobDefinition:
+    """Events by date to activity alerts, with all checks, for an event date or a range of them."""
+    return dg.define_asset_job(
+        ACTIVITY_JOB,
+        selection=_with_checks(*ACTIVITY_TABLES),
+        description="Everything of an event date: events that happened on it, sessions, metrics, alerts, every check.",
+    )
+
+
+def _with_checks(*assets: str) -> dg.AssetSelection:
+    selected = dg.AssetSelection.assets(*assets)
+    return selected | dg.AssetSelection.checks_for_assets(*map(dg.AssetKey, assets))
 
 
 def build_schedule(job: UnresolvedAssetJobDefinition, settings: Settings) -> dg.ScheduleDefinition:

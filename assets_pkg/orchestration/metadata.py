@@ -1,7 +1,6 @@
 """Facts about partitions as Dagster metadata: numbers that plot, tables that show."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -43,11 +42,6 @@ def records(
 def frame(rows: pl.DataFrame) -> dg.TableMetadataValue | dg.MarkdownMetadataValue:
     """A small frame as a table."""
     return records(rows.to_dicts(), rows.columns)
-
-
-def add(context: dg.AssetExecutionContext, asset: str, day: date, facts: Mapping[str, Any]) -> None:
-    """Attach facts to one partition's materialization."""
-    context.add_asset_metadata(facts, asset_key=asset, partition_key=day.isoformat())
 
 
 def _plain(value: Any) -> str | int | float | bool | None:

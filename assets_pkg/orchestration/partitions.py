@@ -7,7 +7,9 @@ from typing import Any
 
 import dagster as dg
 
+from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
+from assets_pkg.steps.activity import EARLY_DAYS
 
 # One run takes up to this many days: a month of backfill is one run, and a year's runs stay small enough to retry.
 DAYS_PER_RUN = 31
@@ -21,6 +23,12 @@ _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset
 def ingest_dates(settings: Settings) -> dg.DailyPartitionsDefinition:
     """Ingest dates from the first day of the settings up to today (UTC), which may be run before it is over."""
     return dg.DailyPartitionsDefinition(start_date=settings.first_day.isoformat(), end_offset=1)
+
+
+def event_dates(settings: Settings, policy: Policy) -> dg.DailyPartitionsDefinition:
+    """Event dates, from those of the latest events that the first ingest date can bring to those of the earliest."""
+    first = settings.first_day - timedelta(days=policy.activity.late_window_days)
+    return dg.DailyPartitionsDefinition(start_date=first.isoformat(), end_offset=1 + EARLY_DAYS)
 
 
 def days_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[date]:
@@ -63,6 +71,17 @@ def runs_of(days: Iterable[date]) -> list[RunOfDays]:
         else RunOfDays(f"{part[0]} to {part[-1]}", None, range_tags(part[0], part[-1]))
         for part in parts
     ]
+
+
+def spans_of(days: Iterable[date]) -> list[tuple[date, date]]:
+    """The stretches of days without a gap, first and last of each."""
+    spans: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if spans and day - spans[-1][1] == timedelta(days=1):
+            spans[-1] = (spans[-1][0], day)
+        else:
+            spans.append((day, day))
+    return spans
 
 
 def range_tags(start: date, end: date) -> dict[str, str]:

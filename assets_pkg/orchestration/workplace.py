@@ -6,14 +6,19 @@ from typing import Final
 
 import dagster as dg
 
+from assets_pkg.contracts.tables import ACTIVITY_TABLES, EVENT_DATE
 from assets_pkg.orchestration.partitions import days_of_run
 from assets_pkg.policy import Policy
+from assets_pkg.policy.columns import INGEST_DATE
 from assets_pkg.settings import Settings
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.locks import day_locks, days_locked
 
 WORKPLACE: Final = "workplace"
-VERIFY: Final = "pipeline/verify"  # a run with this tag set to true hashes every raw file, touched or not
+ACTIVITY_JOB: Final = "activity"
+# Tags of runs, set to true.
+VERIFY: Final = "pipeline/verify"  # nothing is taken on trust: every raw file is hashed, every partition built anew
+ONLY_STALE: Final = "pipeline/only_stale"  # of a range of event dates, those that are not up to date
 
 
 def workplace_resource(settings: Settings, policy: Policy) -> dg.ResourceDefinition:
@@ -22,8 +27,7 @@ def workplace_resource(settings: Settings, policy: Policy) -> dg.ResourceDefinit
     def open_workplace(context: dg.InitResourceContext) -> Iterator[Workplace]:
         run = context.run
         log = context.log
-        verify = run is not None and run.tags.get(VERIFY) == "true"
-        work = Workplace(settings, policy, run.run_id if run else "", verify=verify)
+        work = Workplace(settings, policy, run.run_id if run else "", verify=run is not None and is_set(run, VERIFY))
 
         def say(message: str) -> None:
             if log:
@@ -31,11 +35,29 @@ def workplace_resource(settings: Settings, policy: Policy) -> dg.ResourceDefinit
             sys.stderr.write(message + "\n")  # the command line silences the log, and nobody should wait in the dark
 
         days = days_of_run(dict(run.tags)) if run else []
-        locks = day_locks(settings.ledger, settings.lock_dir, work.run)
+        locks = day_locks(settings.ledger, settings.lock_dir, work.run, _axis_of(run) if run else INGEST_DATE)
         with days_locked(locks, days, wait_seconds=settings.lock_wait_seconds, say=say):
             yield work
 
     return dg.ResourceDefinition(open_workplace, description="Raw files, lake, ledger, reports and policy")
+
+
+def is_set(run: dg.DagsterRun, tag: str) -> bool:
+    """Whether a tag of ours is set to true."""
+    return run.tags.get(tag) == "true"
+
+
+def only_stale(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> bool:
+    """Whether the run is to leave alone what is up to date."""
+    return is_set(context.run, ONLY_STALE)
+
+
+def _axis_of(run: dg.DagsterRun) -> str:
+    """Which days a run is about: those on which files landed, or those on which things happened."""
+    named = {key.to_user_string() for key in run.asset_selection or ()}
+    named |= {check.asset_key.to_user_string() for check in run.asset_check_selection or ()}
+    by_event_date = run.job_name == ACTIVITY_JOB or (named and named <= ACTIVITY_TABLES.keys())
+    return EVENT_DATE if by_event_date else INGEST_DATE
 
 
 def workplace_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Workplace:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from assets_pkg.contracts.feeds import EVENTS
+from assets_pkg.contracts.feeds import EVENTS, MICROS
 from assets_pkg.contracts.tables import (
     ACTIVITY_ALERTS,
     ACTIVITY_METRICS,
@@ -79,7 +79,7 @@ class Stage:
 
     tables: tuple[Table, ...]
     inputs: Callable[[Workplace, date], str]
-    build: Callable[[Workplace, date], object]
+    build: Callable[[Workplace, date], Any]
     needs: Table | None = None
 
     def stale(self, work: Workplace, event_dates: Iterable[date]) -> dict[date, str]:
@@ -102,11 +102,24 @@ class Stage:
             or any(clean_rows(work, day, event_date) for day in ingest_window(work, event_date))
         )
 
+    def all_stale(self, work: Workplace) -> dict[date, str]:
+        """As `stale`, of all event dates that there can be."""
+        if self.needs is not None:
+            return self.stale(work, work.lake.partitions(self.needs.name))
+        landed = work.lake.partitions(EVENTS.clean_table)
+        return self.stale(work, sorted({each for day in landed for each in event_window(work, day)}))
+
 
 def clean_rows(work: Workplace, ingest_date: date, event_date: date) -> int:
     """How many clean events of an event date landed on an ingest date."""
     profile = Profile(work.lake.scan(EVENTS.profile, [ingest_date]).collect())
     return profile.of_kind(DATE).get(str(event_date), 0)
+
+
+def ingest_dates_of(work: Workplace, event_date: date) -> dict[date, int]:
+    """How many of an event date's events landed on which day."""
+    rows = work.lake.scan(EVENTS_BY_DATE.name, [event_date]).group_by(INGEST_DATE).len().sort(INGEST_DATE)
+    return dict(rows.collect(engine="streaming").iter_rows())
 
 
 def _gathered_from(work: Workplace, event_date: date) -> str:
@@ -258,7 +271,7 @@ def build_sessions(work: Workplace, event_date: date) -> int:
 
 
 def measure_activity(work: Workplace, event_date: date) -> pl.DataFrame:
-    """Replace activity_metrics and restatements of an event date, unless up to date; gives the metrics.
+    """Replace activity_metrics and restatements of an event date, unless up to date; gives what was restated.
 
     A date that lost all its events, and on which no files were processed, has none: it is as if it had never been.
     What changed is written first; should the metrics not follow, as the process died, it is withdrawn the next time.
@@ -267,7 +280,7 @@ def measure_activity(work: Workplace, event_date: date) -> pl.DataFrame:
     inputs = _measured_from(work, event_date)
     before = lake.scan(ACTIVITY_METRICS.name, [event_date]).drop(EVENT_DATE).collect()
     if is_current(work, (ACTIVITY_METRICS.name, RESTATEMENTS.name), event_date, inputs):
-        return before
+        return restated(before, before)
     runs, sessions = (lake.scan(table.name, [event_date]) for table in (SESSION_RUNS, SESSIONS))
     rows = activity_metrics(runs, sessions)
     if not lake.rows(SESSION_RUNS.name, event_date) and not _is_processed(work, event_date):
@@ -276,11 +289,11 @@ def measure_activity(work: Workplace, event_date: date) -> pl.DataFrame:
     with lake.replace(ACTIVITY_METRICS.name, event_date, work.run, built_from(inputs)) as writer:
         writer.write(rows)
         writer.flush()
-        history.add(work, restated(before, rows), writer.version)
+        changed = history.add(work, restated(before, rows), writer.version)
         with lake.replace(RESTATEMENTS.name, event_date, work.run, built_from(inputs)) as told:
             told.describe(history.facts)
             told.write(history.rows)
-    return rows
+    return changed
 
 
 @dataclass
@@ -310,19 +323,24 @@ class _History:
             rows = rows.filter(pl.col("revision") <= told["revision"])
         return cls(event_date, rows, told.get("metrics", ""), told.get("sources", {}), told.get("policy", ""))
 
-    def add(self, work: Workplace, changed: pl.DataFrame, metrics: str) -> None:
-        """Tell of a refresh that changed these numbers; `metrics`: the version that activity_metrics gets."""
+    def add(self, work: Workplace, changed: pl.DataFrame, metrics: str) -> pl.DataFrame:
+        """Tell of a refresh that changed these numbers; `metrics`: the version that activity_metrics gets.
+
+        Gives the rows that tell of it: none for a date's first numbers, which restate nothing.
+        """
         self.withdrawn = self._told() | {"revision": self._revision()}
         sources, policy = self._sources_now(work), work.policy.fingerprint(*_POLICY)
-        if self.metrics and changed.height:  # what was not there before was not restated
-            added = changed.with_columns(
-                pl.lit(self._revision() + 1).alias("revision"),
-                pl.lit(datetime.now(UTC), pl.Datetime("us", "UTC")).alias("restated_at"),
-                pl.lit(causes(self.sources, sources), pl.List(pl.Date)).alias("caused_by"),
-                pl.lit(policy != self.policy).alias("policy_changed"),
-            )
-            self.rows = pl.concat([self.rows, added.select(list(RESTATEMENTS.schema)).cast(RESTATEMENTS.schema)])
+        added = changed.clear() if not self.metrics else changed
+        added = added.with_columns(
+            pl.lit(self._revision() + 1).alias("revision"),
+            pl.lit(datetime.now(UTC), MICROS).alias("restated_at"),
+            pl.lit(causes(self.sources, sources), pl.List(pl.Date)).alias("caused_by"),
+            pl.lit(policy != self.policy).alias("policy_changed"),
+        )
+        added = added.select(list(RESTATEMENTS.schema)).cast(RESTATEMENTS.schema)
+        self.rows = pl.concat([self.rows, added])
         self.metrics, self.sources, self.policy = metrics, sources, policy
+        return added
 
     def facts(self) -> dict[str, str]:
         """What the data file keeps."""

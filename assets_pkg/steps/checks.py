@@ -10,9 +10,13 @@ import polars as pl
 from pandera.errors import SchemaErrors
 
 from assets_pkg.contracts.feeds import ADDRESS, RAW_TEXT, UNKNOWN, Feed
-from assets_pkg.contracts.rules import SEPARATOR, reject_rules
+from assets_pkg.contracts.rules import ORPHAN, SEPARATOR, reject_rules
 from assets_pkg.contracts.schemas import clean_schema
+from assets_pkg.contracts.tables import TABLES
 from assets_pkg.policy import Policy
+from assets_pkg.steps.clean import clean_inputs
+from assets_pkg.steps.known import customers_as_of, is_up_to_date
+from assets_pkg.steps.provenance import is_built_from
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.categories import category_names
 from assets_pkg.transforms.duplicates import repeated
@@ -136,3 +140,33 @@ def preview(work: Workplace, feed: Feed, day: date) -> pl.DataFrame:
         for row in rows.select(*feed.raw_columns, RAW_TEXT).iter_rows(named=True)
     ]
     return rows.select(*ADDRESS, "reject_reason").with_columns(pl.Series("row", said, dtype=pl.String))
+
+
+@dataclass(frozen=True)
+class Healable:
+    """A day's quarantined orphans, and those whose customer is known as of the day by now, with the first of them."""
+
+    orphans: int
+    healable: int
+    first: pl.DataFrame
+
+
+def healable_orphans(work: Workplace, feed: Feed, day: date) -> Healable:
+    """Count the day's orphans that would be clean if it were run again: customers files up to it came or changed."""
+    orphans = Profile(work.lake.scan(feed.profile, [day]).collect()).reason(ORPHAN)
+    columns = (*ADDRESS, "customer_id")
+    none = pl.DataFrame(schema=TABLES[feed.quarantine].schema).select(columns)
+    if not orphans or is_decided_by_now(work, feed, day):
+        return Healable(orphans, 0, none)
+    is_orphan = pl.col("reject_reason").str.split(SEPARATOR).list.contains(ORPHAN)
+    rows = work.lake.scan(feed.quarantine, [day]).filter(is_orphan).select(columns)
+    named = rows.with_columns(pl.col("customer_id").str.strip_chars())
+    known = customers_as_of(work, day).lazy().select("customer_id")
+    found = named.join(known, on="customer_id", how="semi").collect(engine="streaming").sort(ADDRESS)
+    return Healable(orphans, found.height, found.head(work.policy.checks.sample_rows))
+
+
+def is_decided_by_now(work: Workplace, feed: Feed, day: date) -> bool:
+    """Whether the feed's rows of `day` were judged by the customers that are known as of it by now."""
+    by_snapshot = is_built_from(work, feed.quarantine, day, clean_inputs(work, feed, day))
+    return by_snapshot and is_up_to_date(work, day)

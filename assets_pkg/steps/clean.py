@@ -39,8 +39,7 @@ def clean(work: Workplace, feed: Feed, day: date) -> CleanDay:
     Unless they are already made of it, as it is.
     """
     lake = work.lake
-    sources = {feed.raw: [day], **({} if feed is CUSTOMERS else {CUSTOMERS_KNOWN.name: [day]})}
-    inputs = inputs_of(work, CLEAN_POLICY, sources)
+    inputs = clean_inputs(work, feed, day)
     if is_current(work, (feed.clean_table, feed.quarantine, feed.profile), day, inputs):
         return CleanDay(Profile(lake.scan(feed.profile, [day]).collect()))
     rules = DayRules(work, feed, day)
@@ -56,6 +55,12 @@ def clean(work: Workplace, feed: Feed, day: date) -> CleanDay:
         counts = rules.splitter.tally.frame()
         profile.write(counts)
     return CleanDay(Profile(counts))
+
+
+def clean_inputs(work: Workplace, feed: Feed, day: date) -> str:
+    """A digest of what the feed's clean step of `day` reads."""
+    sources = {feed.raw: [day], **({} if feed is CUSTOMERS else {CUSTOMERS_KNOWN.name: [day]})}
+    return inputs_of(work, CLEAN_POLICY, sources)
 
 
 class DayRules:

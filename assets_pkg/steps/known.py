@@ -21,12 +21,25 @@ _TABLE = CUSTOMERS_KNOWN.name
 
 
 def know_customers(work: Workplace, day: date) -> int:
-    """Replace the snapshot of `day`; gives its number of customers."""
+    """Replace the snapshot of `day`, unless it is up to date; gives its number of customers."""
+    inputs = _digest_as_of(_chain(work, day), day)
+    if is_current(work, [_TABLE], day, inputs):
+        return work.lake.rows(_TABLE, day)
+    rows = customers_as_of(work, day)
+    with work.lake.replace(_TABLE, day, work.run, built_from(inputs)) as writer:
+        writer.write(rows)
+    return rows.height
+
+
+def is_up_to_date(work: Workplace, day: date) -> bool:
+    """Whether the snapshot of `day` is built from the customers partitions that lie there now."""
+    return is_built_from(work, _TABLE, day, _digest_as_of(_chain(work, day), day))
+
+
+def customers_as_of(work: Workplace, day: date) -> pl.DataFrame:
+    """The rows of customers_known of `day`, from the customers partitions that lie there now."""
     lake = work.lake
     chain = _chain(work, day)
-    inputs = _digest_as_of(chain, day)
-    if is_current(work, [_TABLE], day, inputs):
-        return lake.rows(_TABLE, day)
     start = _newest_sound(work, chain, day)
     known = lake.scan(_TABLE, [start] if start else []).drop(CUSTOMERS_KNOWN.partition_by)
     known = known.with_columns(has_clean=pl.col("created_at").is_not_null())  # a clean row always has one
@@ -35,10 +48,7 @@ def know_customers(work: Workplace, day: date) -> int:
         if start is None or later > start:
             raw, clean = lake.scan(CUSTOMERS.raw, [later]), lake.scan(CUSTOMERS.clean_table, [later])
             so_far = known_so_far(so_far.lazy(), known_from_day(raw, clean, later, work.policy)).collect()
-    rows = so_far.sort("customer_id")
-    with lake.replace(_TABLE, day, work.run, built_from(inputs)) as writer:
-        writer.write(rows.select(list(CUSTOMERS_KNOWN.schema)))
-    return rows.height
+    return so_far.sort("customer_id").select(list(CUSTOMERS_KNOWN.schema))
 
 
 def _chain(work: Workplace, day: date) -> dict[date, str]:

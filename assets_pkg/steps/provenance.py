@@ -21,8 +21,7 @@ def inputs_of(work: Workplace, sections: Iterable[str], sources: Mapping[str, It
     """A digest of the partitions `sources` (dates by table) that are there now, of sections of the policy, and more."""
     told = [work.policy.fingerprint(*sections), *more]
     for table, days in sources.items():
-        partitions = work.lake.partitions(table)
-        told += [f"{table} {day} {partitions[day].version}" for day in days if day in partitions]
+        told += [f"{table} {day} {version}" for day in days if (version := work.lake.version(table, day)) is not None]
     return hashlib.blake2b("\n".join(told).encode(), digest_size=10).hexdigest()
 
 

@@ -14,13 +14,15 @@ from assets_pkg.storage.ledger import Ledger
 class Workplace:
     """The places and the policy of one pipeline. `run` names who works, for the ledger and the tables' logs.
 
-    `verify`: hash every raw file, also those whose folder entry says that nobody touched them.
+    `verify`: take nothing on trust: hash every raw file, also those whose folder entry says that nobody touched them,
+    and build every partition anew. `frozen`: show each table as it is when first looked at.
     """
 
     settings: Settings
     policy: Policy
     run: str = ""
     verify: bool = False
+    frozen: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings, run: str = "") -> "Workplace":
@@ -35,7 +37,7 @@ class Workplace:
     @cached_property
     def lake(self) -> Lake:
         """The tables."""
-        return Lake(self.settings.lake_dir)
+        return Lake(self.settings.lake_dir, frozen=self.frozen)
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +37,7 @@ _COMPRESSION_LEVEL: Final = 1  # zstd-1 makes the smallest files and is no slowe
 _ATTEMPTS: Final = 5
 _UNSAID: Final = "unsaid"  # in a file's name: what it was built from
 _NAME_PARTS: Final = 5
+_COMMIT: Final = re.compile(r"\d{20}\.json")
 _ARROW_SCHEMA: Final = "ARROW:schema"  # polars' own entry among a data file's facts
 
 
@@ -163,12 +165,49 @@ class PartitionWriter:
         return _version(digest for _, _, _, digest in self._written)
 
 
-class Lake:
-    """The tables of `contracts.tables` under one folder."""
+@dataclass(frozen=True)
+class _Commit:
+    """A commit of a table's log: a file, which is never written over."""
 
-    def __init__(self, root: Path) -> None:
+    path: Path
+    identity: tuple[int, int]  # inode and time: a table that was deleted and made anew has the same names
+
+    @classmethod
+    def at(cls, path: Path) -> "_Commit":
+        """Raises FileNotFoundError."""
+        found = path.stat()
+        return cls(path, (found.st_ino, found.st_mtime_ns))
+
+    def is_latest(self) -> bool:
+        """Whether it is still there, and no other came after it."""
+        try:
+            return self == _Commit.at(self.path) and not self._next().exists()
+        except FileNotFoundError:
+            return False
+
+    def _next(self) -> Path:
+        return self.path.with_name(f"{int(self.path.stem) + 1:0{len(self.path.stem)}d}.json")
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What a table's log says, as of a commit; None when there is no table."""
+
+    commit: _Commit | None
+    files: dict[date, list[DataFile]]
+    partitions: dict[date, Partition]
+
+    def is_latest(self) -> bool:
+        return self.commit is not None and self.commit.is_latest()
+
+
+class Lake:
+    """The tables of `contracts.tables` under one folder. A `frozen` one shows them as they are when first looked at."""
+
+    def __init__(self, root: Path, *, frozen: bool = False) -> None:
         self.root = root
-        self._seen: dict[str, tuple[str, dict[date, list[DataFile]]]] = {}
+        self._frozen = frozen
+        self._seen: dict[str, _Contents] = {}
 
     # -- reading ----------------------------------------------------------------------------------------
 
@@ -183,12 +222,11 @@ class Lake:
 
     def partition(self, table: str, day: date) -> Partition | None:
         """What the log tells of a partition; None when it was never written."""
-        files = self.files(table, day)
-        return _partition(files) if files else None
+        return self._contents(table).partitions.get(day)
 
     def partitions(self, table: str) -> dict[date, Partition]:
         """The partitions that have been written, in order of their days."""
-        return {day: _partition(files) for day, files in sorted(self._files(table).items())}
+        return dict(self._contents(table).partitions)
 
     def is_whole(self, table: str, day: date) -> bool:
         """Whether every data file of a partition is there, as long as the log says."""
@@ -290,21 +328,26 @@ class Lake:
         )
 
     def _files(self, table: str) -> dict[date, list[DataFile]]:
-        newest = self._newest_commit(table)
-        known, files = self._seen.get(table, ("", {}))
-        if newest != known:
-            files = self._listed(table)
-            self._seen[table] = (newest, files)
-        return files
+        return self._contents(table).files
 
-    def _newest_commit(self, table: str) -> str:
-        """What tells the table's last commit: opening a table costs 100 times as much as a look into its folder."""
+    def _contents(self, table: str) -> "_Contents":
+        """What the table's log says. Opening it costs 100 times as much as to look whether anything was added."""
+        seen = self._seen.get(table)
+        if seen is None or not (self._frozen or seen.is_latest()):
+            newest = self._newest_commit(table)
+            files = self._listed(table)
+            seen = _Contents(newest, files, {day: _partition(of_day) for day, of_day in sorted(files.items())})
+            self._seen[table] = seen
+        return seen
+
+    def _newest_commit(self, table: str) -> "_Commit | None":
+        log = self.root / table / "_delta_log"
         try:
-            with os.scandir(self.root / table / "_delta_log") as entries:
-                newest = max((each for each in entries if each.name.endswith(".json")), key=lambda each: each.name)
-                return f"{newest.name} {newest.stat().st_mtime_ns} {newest.inode()}"
+            with os.scandir(log) as entries:
+                name = max(each.name for each in entries if _COMMIT.fullmatch(each.name))
+            return _Commit.at(log / name)
         except (FileNotFoundError, ValueError):
-            return ""
+            return None
 
     def _listed(self, table: str) -> dict[date, list[DataFile]]:
         delta = self._open(table)

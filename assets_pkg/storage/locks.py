@@ -1,4 +1,4 @@
-"""One run at a time for an ingest date, so that no day is ever a mixture of two runs.
+"""One run at a time for an ingest date, and for an event date, so that no day is ever a mixture of two runs.
 
 The locks live where the ledger lives: as locked files beside an embedded one, as advisory locks in a PostgreSQL that
 several machines share. Either way the operating system or the server frees them when their owner dies.
@@ -19,8 +19,12 @@ from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from assets_pkg.contracts.tables import EVENT_DATE
+from assets_pkg.policy.columns import INGEST_DATE
+
 _POLL_SECONDS: Final = 0.2
-_DAYS: Final = 7_301  # the class of our advisory locks; the object is the day's ordinal
+# The classes of our advisory locks, one for each axis; the object is the day's ordinal.
+_CLASSES: Final = {INGEST_DATE: 7_301, EVENT_DATE: 7_302}
 _NAME_BYTES: Final = 63  # what PostgreSQL keeps of an application's name
 
 
@@ -48,11 +52,11 @@ class DayLocks(Protocol):
 class FolderLocks:
     """Locks as files in a folder, for processes of one machine."""
 
-    def __init__(self, folder: Path, owner: str) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, owner: str, axis: str = INGEST_DATE) -> None:
+        self._folder = folder / axis
         self._owner = owner
         self._held = ExitStack()
-        folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
 
     def take(self, day: date, wait_seconds: float) -> bool:
         """Whether the day is ours now."""
@@ -82,7 +86,8 @@ class FolderLocks:
 class PostgresLocks:
     """Advisory locks of a PostgreSQL server, for processes of any machine. Held by a connection of their own."""
 
-    def __init__(self, url: str, owner: str) -> None:
+    def __init__(self, url: str, owner: str, axis: str = INGEST_DATE) -> None:
+        self._class = _CLASSES[axis]
         name = f"run {owner} (process {os.getpid()} on {socket.gethostname()})"
         cut = {"application_name": name.encode()[:_NAME_BYTES].decode("utf-8", "ignore")}
         engine = create_engine(url, connect_args=cut, isolation_level="AUTOCOMMIT", poolclass=NullPool)
@@ -111,15 +116,15 @@ class PostgresLocks:
         self._connection.close()
 
     def _ask(self, question: str, day: date) -> Any:
-        return self._connection.execute(text(question), {"kind": _DAYS, "day": day.toordinal()}).scalar()
+        return self._connection.execute(text(question), {"kind": self._class, "day": day.toordinal()}).scalar()
 
 
-def day_locks(ledger_url: str, folder: Path, owner: str) -> DayLocks:
-    """The locks that go with a ledger. Raises LocksUnreachableError."""
+def day_locks(ledger_url: str, folder: Path, owner: str, axis: str = INGEST_DATE) -> DayLocks:
+    """The locks on ingest dates, or on event dates, that go with a ledger. Raises LocksUnreachableError."""
     try:
         if make_url(ledger_url).get_backend_name() == "postgresql":
-            return PostgresLocks(ledger_url, owner)
-        return FolderLocks(folder, owner)
+            return PostgresLocks(ledger_url, owner, axis)
+        return FolderLocks(folder, owner, axis)
     except (SQLAlchemyError, OSError, ImportError) as error:
         raise LocksUnreachableError(
             f"the locks on days cannot be reached: {str(error).splitlines()[0]}. Check PIPELINE_LEDGER_URL and that "

@@ -1,0 +1,143 @@
+"""The asset graph by event date: what customers did, from the clean events of the days they landed on.
+
+The partition mappings state the windows of contract §4: the lineage in the UI is what the steps read.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets_pkg.contracts.feeds import EVENTS
+from assets_pkg.contracts.tables import (
+    ACTIVITY_ALERTS,
+    ACTIVITY_METRICS,
+    EVENTS_BY_DATE,
+    RESTATEMENTS,
+    SESSION_RUNS,
+    SESSIONS,
+)
+from assets_pkg.orchestration.assets import Graph
+from assets_pkg.orchestration.automation import stale_by
+from assets_pkg.orchestration.materialize import Materializations
+from assets_pkg.orchestration.metadata import ROW_COUNT, frame, records
+from assets_pkg.orchestration.partitions import BACKFILL, days_of
+from assets_pkg.orchestration.workplace import WORKPLACE, only_stale, workplace_of
+from assets_pkg.steps.activity import (
+    EARLY_DAYS,
+    GATHER,
+    JOIN,
+    JUDGE,
+    MEASURE,
+    Stage,
+    ingest_dates_of,
+)
+from assets_pkg.steps.workplace import Workplace
+
+GROUP = "activity"
+Facts = dict[str, dict[str, Any]]  # by asset
+
+
+def build_activity_assets(graph: Graph) -> list[dg.AssetsDefinition]:
+    """All assets by event date."""
+    activity = graph.policy.activity
+    landed = _window(EVENTS.clean_table, -EARLY_DAYS, activity.late_window_days)
+    return [
+        _stage(graph, GATHER, "events_by_date", [landed], _told_of_events),
+        _stage(graph, JOIN, "sessions", [EVENTS_BY_DATE.name, _window(SESSION_RUNS.name, -1, 1)], _told_of_sessions),
+        _stage(
+            graph,
+            MEASURE,
+            "activity_metrics",
+            # Of the clean events only whether the date itself was processed: then it has numbers, if only zeros.
+            [SESSION_RUNS.name, SESSIONS.name, _window(EVENTS.clean_table, 0, 0)],
+            _told_of_metrics,
+        ),
+        _stage(
+            graph,
+            JUDGE,
+            "activity_alerts",
+            [_window(ACTIVITY_METRICS.name, -graph.policy.alerts.history_days, 0)],
+            _told_of_alerts,
+            decided_by="alerts",
+        ),
+    ]
+
+
+def _window(asset: str, first: int, last: int) -> dg.AssetDep:
+    """A dependency on the partitions from `first` to `last` days after one's own, as far as there are any."""
+    mapping = dg.TimeWindowPartitionMapping(
+        start_offset=first, end_offset=last, allow_nonexistent_upstream_partitions=True
+    )
+    return dg.AssetDep(asset, partition_mapping=mapping)
+
+
+def _stage(
+    graph: Graph,
+    stage: Stage,
+    name: str,
+    deps: list[Any],
+    facts: Callable[[Workplace, date, Any], Facts],
+    decided_by: str = "activity",
+) -> dg.AssetsDefinition:
+    fingerprint, automation = graph.policy.fingerprint(decided_by), stale_by(stage, graph.settings, graph.policy)
+    specs = [graph.spec(table.name, GROUP, fingerprint, deps, automation=automation) for table in stage.tables]
+
+    @dg.multi_asset(name=name, specs=specs, required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL)
+    def step(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+        work = workplace_of(context)
+        told = Materializations(context, specs, work.lake)
+        event_dates = days_of(context)
+        for event_date in stage.stale(work, event_dates) if only_stale(context) else event_dates:
+            result = stage.build(work, event_date)
+            for asset, said in facts(work, event_date, result).items():
+                told.made(asset, event_date, said)
+        yield from told.done()
+
+    return step
+
+
+def _told_of_events(work: Workplace, event_date: date, rows: int) -> Facts:
+    landed = ingest_dates_of(work, event_date)
+    return {
+        EVENTS_BY_DATE.name: {
+            ROW_COUNT: rows,
+            "events by the day they landed": records(
+                [{"ingest_date": day, "events": count} for day, count in landed.items()], ["ingest_date", "events"]
+            ),
+        },
+        SESSION_RUNS.name: {ROW_COUNT: work.lake.rows(SESSION_RUNS.name, event_date), "events": rows},
+    }
+
+
+def _told_of_sessions(work: Workplace, event_date: date, _sessions: int) -> Facts:
+    return {table.name: {ROW_COUNT: work.lake.rows(table.name, event_date)} for table in JOIN.tables}
+
+
+def _told_of_metrics(work: Workplace, event_date: date, changed: pl.DataFrame) -> Facts:
+    metrics = work.lake.scan(ACTIVITY_METRICS.name, [event_date]).collect()
+    caused_by = changed["caused_by"].explode().unique().sort().drop_nulls()
+    return {
+        ACTIVITY_METRICS.name: {
+            ROW_COUNT: metrics.height,
+            **dict(metrics.select("metric", "value").iter_rows()),
+            "restated": frame(changed.select("metric", "before", "after")),
+            "restated because of ingest dates": ", ".join(map(str, caused_by)) or "none",
+        },
+        RESTATEMENTS.name: {
+            ROW_COUNT: work.lake.rows(RESTATEMENTS.name, event_date),
+            "numbers restated": changed.height,
+        },
+    }
+
+
+def _told_of_alerts(_work: Workplace, _event_date: date, alerts: list[dict[str, Any]]) -> Facts:
+    return {
+        ACTIVITY_ALERTS.name: {
+            ROW_COUNT: len(alerts),
+            "high": sum(alert["severity"] == "high" for alert in alerts),
+            "alerts": records(alerts, ["severity", "rule", "dataset", "message"]),
+        }
+    }

@@ -1,0 +1,148 @@
+"""Asset checks by event date: every event is accounted for, sessions are what they should be, alert rules.
+
+Those that say "the pipeline itself is wrong" block what follows.
+"""
+
+from collections.abc import Callable
+from datetime import date
+
+import dagster as dg
+
+from assets_pkg.contracts.feeds import EVENTS
+from assets_pkg.contracts.tables import (
+    ACTIVITY_ALERTS,
+    ACTIVITY_METRICS,
+    EVENTS_BY_DATE,
+    SESSION_EVENTS,
+    SESSION_RUNS,
+    SESSIONS,
+)
+from assets_pkg.orchestration.assets import Graph
+from assets_pkg.orchestration.metadata import frame
+from assets_pkg.orchestration.verdicts import Check, Verdict, multi_check, verdict_of
+from assets_pkg.steps.activity import ingest_window, judge_event_date, neighbours
+from assets_pkg.steps.activity_checks import (
+    Finding,
+    each_in_one_session,
+    events_accounted,
+    sessions_add_up,
+    sessions_apart,
+    sessions_bounded,
+    waits_for,
+)
+from assets_pkg.steps.provenance import built_from, inputs_of
+from assets_pkg.steps.workplace import Workplace
+from assets_pkg.transforms.alerts import ACTIVITY_SPECS
+
+_Find = Callable[[Workplace, date], Finding]
+
+
+def build_activity_checks(graph: Graph) -> list[dg.AssetChecksDefinition]:
+    """All checks by event date."""
+    return [
+        multi_check("events_by_date_checks", [_events_accounted(graph)]),
+        multi_check("sessions_checks", _session_checks(graph)),
+        multi_check("activity_alert_checks", _alert_checks(graph)),
+    ]
+
+
+def _events_accounted(graph: Graph) -> Check:
+    return Check(
+        dg.AssetCheckSpec(
+            "events_accounted",
+            asset=EVENTS_BY_DATE.name,
+            description="Every clean event that landed in the window is there once, or its id landed before.",
+            additional_deps=[EVENTS.clean_table],
+            blocking=True,
+            partitions_def=graph.event_dates,
+        ),
+        _judge(events_accounted, EVENTS_BY_DATE.name),
+        _events_state,
+    )
+
+
+def _session_checks(graph: Graph) -> list[Check]:
+    def check(find: _Find, asset: str, description: str, *, beside: bool = False) -> Check:
+        spec = dg.AssetCheckSpec(
+            find.__name__,
+            asset=asset,
+            description=description,
+            additional_deps=[table.name for table in (EVENTS_BY_DATE, SESSION_RUNS, SESSIONS) if table.name != asset],
+            blocking=True,
+            partitions_def=graph.event_dates,
+        )
+        return Check(spec, _judge(find, asset, beside=beside), _sessions_state)
+
+    return [
+        check(each_in_one_session, SESSION_EVENTS.name, "Every event of the date stands in exactly one session."),
+        check(
+            sessions_add_up,
+            SESSIONS.name,
+            "Event counts of sessions add up to events_by_date, over both midnights.",
+            beside=True,
+        ),
+        check(sessions_bounded, SESSIONS.name, "Sessions start on the date and reach over one midnight at most."),
+        check(
+            sessions_apart,
+            SESSIONS.name,
+            "No two sessions of a customer are closer than the timeout, unless cut at midnight.",
+            beside=True,
+        ),
+    ]
+
+
+def _judge(find: _Find, asset: str, *, beside: bool = False) -> Callable[[Workplace, date], Verdict]:
+    def judge(work: Workplace, event_date: date) -> Verdict:
+        if beside and (waiting := waits_for(work, event_date)):
+            days = " and ".join(map(str, waiting))
+            sentence = f"Not judged: sessions of {days} are not up to date yet, and are refreshed next."
+            return Verdict(passed=True, sentence=sentence, facts={"waits for": days}, final=False)
+        found = find(work, event_date)
+        sentence = "All is accounted for."
+        if found.wrong:
+            sentence = (
+                f"{found.wrong:,} are wrong: {asset} of {event_date} does not fit the tables it is made from. "
+                f"Materialize {event_date} again; if it stays, the code is wrong, report it."
+            )
+        return Verdict(not found.wrong, sentence, {**found.facts, "first rows": frame(found.first)})
+
+    return judge
+
+
+def _events_state(work: Workplace, event_date: date) -> str:
+    sources = {EVENTS.clean_table: ingest_window(work, event_date), EVENTS_BY_DATE.name: [event_date]}
+    return built_from(inputs_of(work, ("activity", "checks"), sources))
+
+
+def _sessions_state(work: Workplace, event_date: date) -> str:
+    own, three = [event_date], neighbours(event_date)
+    sources = {EVENTS_BY_DATE.name: own, SESSION_EVENTS.name: own, SESSION_RUNS.name: three, SESSIONS.name: three}
+    return built_from(inputs_of(work, ("activity", "checks"), sources))
+
+
+def _alert_checks(graph: Graph) -> list[Check]:
+    return [
+        Check(
+            dg.AssetCheckSpec(
+                rule,
+                asset=asset,
+                description=f"Alert rule: {spec.meaning}.",
+                additional_deps=[ACTIVITY_METRICS.name, ACTIVITY_ALERTS.name],
+                partitions_def=graph.event_dates,
+            ),
+            _judge_rule(rule, dataset),
+        )
+        for rule, spec in ACTIVITY_SPECS.items()
+        if getattr(graph.policy.alerts, rule).enabled
+        for dataset, asset in spec.tables.items()
+    ]
+
+
+def _judge_rule(rule: str, dataset: str) -> Callable[[Workplace, date], Verdict]:
+    def judge(work: Workplace, event_date: date) -> Verdict:
+        for judgement in judge_event_date(work, event_date):
+            if (judgement.spec.rule, judgement.dataset) == (rule, dataset):
+                return verdict_of(judgement)
+        return Verdict(passed=True, sentence="The date has no activity.", facts={})
+
+    return judge

@@ -1,0 +1,84 @@
+"""Event dates refresh by themselves: whatever the tables' logs say is out of date is requested.
+
+The condition looks at the lake and not at events: an update that came while a run was going on, whose event was lost,
+or that nobody told Dagster of (a restored backup, a killed process) is seen like any other, on the next tick.
+"""
+
+import json
+from datetime import timedelta
+from typing import Final
+
+import dagster as dg
+from dagster import AutomationCondition as Condition
+from dagster import AutomationContext, AutomationResult
+
+from assets_pkg.policy import Policy
+from assets_pkg.settings import Settings
+from assets_pkg.steps.activity import Stage
+from assets_pkg.steps.workplace import Workplace
+
+REFRESH: Final = "refresh_event_dates"
+_TRY_AGAIN: Final = timedelta(hours=1)
+_TICK_SECONDS: Final = 15
+
+
+class Stale(Condition[dg.AssetKey]):
+    """True for event dates whose partition is not built from what lies in the lake now.
+
+    The same state is requested once; if its run fails, again after an hour, or when anything it is built from changes.
+    """
+
+    def __init__(self, stage: Stage, settings: Settings, policy: Policy) -> None:
+        self._stage = stage
+        self._settings = settings
+        self._policy = policy
+
+    @property
+    def description(self) -> str:
+        """What the UI says of it."""
+        return "Not built from what lies in the lake now"
+
+    @property
+    def name(self) -> str:
+        """What the UI calls it."""
+        return "stale_in_lake"
+
+    def evaluate(self, context: AutomationContext[dg.AssetKey]) -> AutomationResult[dg.AssetKey]:
+        """The candidates that are stale. Those that stood in the way of a request are seen again on the next tick."""
+        work = Workplace(self._settings, self._policy, frozen=True)
+        stale = {day.isoformat(): inputs for day, inputs in self._stage.all_stale(work).items()}
+        asked: dict[str, tuple[str, float]] = json.loads(context.cursor or "{}")
+        now = context.evaluation_time.timestamp()
+        too_early = {
+            day
+            for day, (inputs, at) in asked.items()
+            if stale.get(day) == inputs and now - at < _TRY_AGAIN.total_seconds()
+        }
+        days = context.partitions_def
+        wanted = {day for day in stale.keys() - too_early if days is not None and days.has_partition_key(day)}
+        requested = context.candidate_subset.compute_intersection_with_partition_keys(wanted)
+        keys = requested.expensively_compute_partition_keys()
+        asked = {day: asked[day] for day in too_early} | {day: (stale[day], now) for day in keys}
+        return AutomationResult(context, requested, cursor=json.dumps(asked, sort_keys=True))
+
+
+def stale_by(stage: Stage, settings: Settings, policy: Policy) -> Condition[dg.AssetKey]:
+    """What makes a stage's assets refresh: they are stale, and nobody is at work on them or on what they are made from.
+
+    `Stale` stands last: what it finds is what is requested.
+    """
+    return (~Condition.in_progress() & ~Condition.any_deps_in_progress() & Stale(stage, settings, policy)).with_label(
+        "stale and nobody at work on it"
+    )
+
+
+def build_refresh_sensor(assets: dg.AssetSelection) -> dg.AutomationConditionSensorDefinition:
+    """Asks the conditions, in the code server, where the lake can be looked at."""
+    return dg.AutomationConditionSensorDefinition(
+        REFRESH,
+        target=assets,
+        use_user_code_server=True,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=_TICK_SECONDS,
+        description="Refreshes the event dates that new or changed clean events touch, and no others.",
+    )

@@ -1,0 +1,162 @@
+"""What a check found, told to Dagster for every partition on its own, also in runs over a range of days."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluation,
+    AssetCheckEvaluationTargetMaterializationData,
+)
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from assets_pkg.orchestration.partitions import days_of
+from assets_pkg.orchestration.workplace import WORKPLACE, only_stale, workplace_of
+from assets_pkg.steps.workplace import Workplace
+from assets_pkg.transforms.alerts import Judgement
+
+_STATE = "state of the tables judged"
+Evaluations = Iterator[AssetCheckEvaluation | dg.Output[None]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found on one day: one sentence on what to look at and do, and the numbers.
+
+    `final`: the same tables would give the same verdict.
+    """
+
+    passed: bool
+    sentence: str
+    facts: Mapping[str, Any]
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    final: bool = True
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check and how it is judged, a day at a time.
+
+    `state`: for a check that reads much, a digest of all that its verdict depends on; it is judged once for each.
+    """
+
+    spec: dg.AssetCheckSpec
+    judge: Callable[[Workplace, date], Verdict]
+    state: Callable[[Workplace, date], str] | None = None
+
+
+def multi_check(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinition:
+    """One step for some checks. In a run over what is stale, only days that it made are judged."""
+
+    @dg.multi_asset_check(
+        name=name,
+        specs=[check.spec for check in checks],
+        required_resource_keys={WORKPLACE},
+        can_subset=True,
+    )
+    def judge_all(context: dg.AssetCheckExecutionContext) -> Evaluations:
+        work, log = workplace_of(context), EventLog(context)
+        for check in checks:
+            if check.spec.key in context.op_execution_context.selected_asset_check_keys:
+                for day in days_of(context):
+                    if not only_stale(context) or log.is_made_here(check.spec.asset_key, day):
+                        yield log.judged(check, work, day)
+                yield done(check.spec)
+
+    return judge_all
+
+
+def verdict_of(judgement: Judgement) -> Verdict:
+    """What an alert rule says, as a check."""
+    sentence = f"{judgement.message}. {judgement.spec.advice}" if judgement.fired else f"{judgement.message}."
+    severity = dg.AssetCheckSeverity.ERROR if judgement.severity == "high" else dg.AssetCheckSeverity.WARN
+    facts = {name: _fact(value) for name, value in judgement.details.items()}
+    return Verdict(not judgement.fired, sentence, {**facts, "severity": judgement.severity}, severity)
+
+
+def _fact(value: Any) -> Any:
+    if isinstance(value, dict):
+        return dg.MetadataValue.json(value)
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else "none" if value is None else value
+
+
+class EventLog:
+    """Turns verdicts into events of their day's partition: a plain AssetCheckResult would lose the day in a range."""
+
+    def __init__(self, context: dg.AssetCheckExecutionContext) -> None:
+        self._instance = context.instance
+        self._run = context.run.run_id
+        self._judged: dict[tuple[dg.AssetKey, date], AssetCheckEvaluationTargetMaterializationData | None] = {}
+
+    def judged(self, check: Check, work: Workplace, day: date) -> AssetCheckEvaluation:
+        """The check's verdict: what it said of the same state of its tables, or a new one."""
+        state = check.state(work, day) if check.state else None
+        verdict = self._said_of(check.spec, day, state) if state and not work.verify else None
+        if verdict is None:
+            verdict = check.judge(work, day)
+            if state and verdict.final:
+                verdict = replace(verdict, facts={**verdict.facts, _STATE: state})
+        return self.evaluation(check.spec, day, verdict)
+
+    def is_made_here(self, asset: dg.AssetKey, day: date) -> bool:
+        """Whether the partition was last materialized by this run."""
+        made = self._materialization(asset, day)
+        return made is not None and made.run_id == self._run
+
+    def has_passed(self, spec: dg.AssetCheckSpec, day: date) -> bool | None:
+        """What the check said last of the day; None when it never did."""
+        said = self._said(spec, day)
+        return None if said is None else said.passed
+
+    def _said_of(self, spec: dg.AssetCheckSpec, day: date, state: str) -> Verdict | None:
+        said = self._said(spec, day)
+        if said is None or said.metadata.get(_STATE) != dg.MetadataValue.text(state):
+            return None
+        return Verdict(said.passed, said.description or "", said.metadata, said.severity)
+
+    def _said(self, spec: dg.AssetCheckSpec, day: date) -> AssetCheckEvaluation | None:
+        ended = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+        before = self._instance.event_log_storage.get_asset_check_execution_history(
+            spec.key, limit=1, status=ended, partition_filter=PartitionKeyFilter(key=day.isoformat())
+        )
+        event = before[0].event.dagster_event if before and before[0].event else None
+        if event is None or event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            return None
+        said: AssetCheckEvaluation = event.asset_check_evaluation_data
+        return said
+
+    def evaluation(self, spec: dg.AssetCheckSpec, day: date, verdict: Verdict) -> AssetCheckEvaluation:
+        """The event. `blocking` in the event, not in the spec alone, is what stops the steps that follow."""
+        return AssetCheckEvaluation(
+            asset_key=spec.asset_key,
+            check_name=spec.name,
+            passed=verdict.passed,
+            severity=verdict.severity,
+            description=verdict.sentence,
+            metadata=dict(verdict.facts),
+            blocking=spec.blocking,
+            partition=day.isoformat(),
+            target_materialization_data=self._materialization(spec.asset_key, day),
+        )
+
+    def _materialization(self, asset: dg.AssetKey, day: date) -> AssetCheckEvaluationTargetMaterializationData | None:
+        """The partition's latest materialization: without it the UI does not count the check for the partition."""
+        if (asset, day) not in self._judged:
+            of_day = dg.AssetRecordsFilter(asset, asset_partitions=[day.isoformat()])
+            found = self._instance.fetch_materializations(of_day, limit=1).records
+            self._judged[asset, day] = (
+                AssetCheckEvaluationTargetMaterializationData(
+                    storage_id=found[0].storage_id, run_id=found[0].run_id, timestamp=found[0].timestamp
+                )
+                if found
+                else None
+            )
+        return self._judged[asset, day]
+
+
+def done(spec: dg.AssetCheckSpec) -> dg.Output[None]:
+    """What a step yields for a check whose evaluations were told, each for its day."""
+    return dg.Output(None, output_name=spec.get_python_identifier())
