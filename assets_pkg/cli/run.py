@@ -21,6 +21,7 @@ from assets_pkg.contracts.tables import (
     EVENTS_BY_DATE,
     RESTATEMENTS,
 )
+from assets_pkg.steps.activity import is_processed
 from assets_pkg.steps.files import file_lives, vanished_files
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.lake import Lake
@@ -111,9 +112,11 @@ def show_tables(done: Processed, work: Workplace) -> int:
     restated = lake.scan(RESTATEMENTS.name, done.event_dates).filter(pl.col("restated_at") >= done.since).collect()
     if restated.height:
         out.print(_restated(restated))
+    # Early and late events alone make a date look as if almost nothing happened: no reason to wake anybody.
+    judged = [day for day in done.event_dates if is_processed(work, day)]
     alerts = [
         alert
-        for table, days in ((ALERTS, done.ingest_dates), (ACTIVITY_ALERTS, done.event_dates))
+        for table, days in ((ALERTS, done.ingest_dates), (ACTIVITY_ALERTS, judged))
         for alert in lake.scan(table.name, days).collect().sort(table.partition_by, "rule", "dataset").iter_rows()
     ]
     if alerts:

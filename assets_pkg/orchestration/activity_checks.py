@@ -4,6 +4,7 @@ Those that say "the pipeline itself is wrong" block what follows.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 
 import dagster as dg
@@ -20,7 +21,7 @@ from assets_pkg.contracts.tables import (
 from assets_pkg.orchestration.assets import Graph
 from assets_pkg.orchestration.metadata import frame
 from assets_pkg.orchestration.verdicts import Check, Verdict, multi_check, verdict_of
-from assets_pkg.steps.activity import ingest_window, judge_event_date, neighbours
+from assets_pkg.steps.activity import ingest_window, is_processed, judge_event_date, neighbours
 from assets_pkg.steps.activity_checks import (
     Finding,
     each_in_one_session,
@@ -142,7 +143,13 @@ def _judge_rule(rule: str, dataset: str) -> Callable[[Workplace, date], Verdict]
     def judge(work: Workplace, event_date: date) -> Verdict:
         for judgement in judge_event_date(work, event_date):
             if (judgement.spec.rule, judgement.dataset) == (rule, dataset):
-                return verdict_of(judgement)
+                verdict = verdict_of(judgement)
+                if verdict.passed or is_processed(work, event_date):
+                    return verdict
+                sentence = (
+                    f"{judgement.message}. The date's own files have not come yet: only early or late events have."
+                )
+                return replace(verdict, sentence=sentence, severity=dg.AssetCheckSeverity.WARN)
         return Verdict(passed=True, sentence="The date has no activity.", facts={})
 
     return judge

@@ -98,7 +98,7 @@ class Stage:
             return work.lake.version(self.needs.name, event_date) is not None
         return (
             work.lake.version(self.tables[0].name, event_date) is not None
-            or _is_processed(work, event_date)
+            or is_processed(work, event_date)
             or any(clean_rows(work, day, event_date) for day in ingest_window(work, event_date))
         )
 
@@ -133,10 +133,10 @@ def _joined_from(work: Workplace, event_date: date) -> str:
 
 def _measured_from(work: Workplace, event_date: date) -> str:
     own = [event_date]
-    return inputs_of(work, _POLICY, {SESSION_RUNS.name: own, SESSIONS.name: own}, str(_is_processed(work, event_date)))
+    return inputs_of(work, _POLICY, {SESSION_RUNS.name: own, SESSIONS.name: own}, str(is_processed(work, event_date)))
 
 
-def _is_processed(work: Workplace, event_date: date) -> bool:
+def is_processed(work: Workplace, event_date: date) -> bool:
     """Whether files of the day itself were processed: then it has numbers, even if all of them are 0."""
     return work.lake.version(EVENTS.clean_table, event_date) is not None
 
@@ -283,7 +283,7 @@ def measure_activity(work: Workplace, event_date: date) -> pl.DataFrame:
         return restated(before, before)
     runs, sessions = (lake.scan(table.name, [event_date]) for table in (SESSION_RUNS, SESSIONS))
     rows = activity_metrics(runs, sessions)
-    if not lake.rows(SESSION_RUNS.name, event_date) and not _is_processed(work, event_date):
+    if not lake.rows(SESSION_RUNS.name, event_date) and not is_processed(work, event_date):
         rows = rows.clear()
     history = _History.of(work, event_date)
     with lake.replace(ACTIVITY_METRICS.name, event_date, work.run, built_from(inputs)) as writer:

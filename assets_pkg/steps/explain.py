@@ -7,16 +7,39 @@ from typing import Any, Final
 
 import polars as pl
 
-from assets_pkg.contracts.feeds import ABSENT_COLUMNS, ADDRESS, CUSTOMERS, EVENTS, EXTRA, FEEDS, ORDERS, RAW_TEXT, Feed
+from assets_pkg.contracts.feeds import (
+    ABSENT_COLUMNS,
+    ADDRESS,
+    CUSTOMERS,
+    EVENTS,
+    EXTRA,
+    FEEDS,
+    ORDERS,
+    RAW_TEXT,
+    SOURCE_FILE,
+    SOURCE_ROW,
+    Feed,
+)
 from assets_pkg.contracts.files import FAILED, SKIPPED
 from assets_pkg.contracts.rules import ORPHAN, SEPARATOR, duplicate_of, reject_rules, warning_rules
-from assets_pkg.contracts.tables import CUSTOMERS_KNOWN, DAILY_METRICS
+from assets_pkg.contracts.tables import (
+    ACTIVITY_METRICS,
+    CUSTOMERS_KNOWN,
+    DAILY_METRICS,
+    EVENT_DATE,
+    EVENTS_BY_DATE,
+    SESSION_EVENTS,
+    SESSIONS,
+    USER_DAILY,
+)
 from assets_pkg.policy.columns import INGEST_DATE
+from assets_pkg.steps.activity import GATHER, JOIN, ingest_window
 from assets_pkg.steps.files import FileLife, file_lives
 from assets_pkg.steps.workplace import Workplace
+from assets_pkg.transforms.alerts import some
+from assets_pkg.transforms.metrics import counted_in
+from assets_pkg.transforms.split import CLEAN, QUARANTINE
 
-CLEAN: Final = "clean"
-QUARANTINE: Final = "quarantine"
 COPY: Final = "dropped as a copy"
 NOT_YET: Final = "not processed yet"
 _IDS: Final = {"event_id": EVENTS, "order_id": ORDERS, "customer_id": CUSTOMERS}
@@ -61,7 +84,7 @@ def find_by_address(work: Workplace, path: str, number: int) -> tuple[RecordLife
     if entry.status == FAILED:
         return None, [*said, f"{path} FAILED and gave no record: {entry.note}"]
     feed = FEEDS[entry.feed]
-    at = (pl.col("source_file") == path) & (pl.col("source_row") == number)
+    at = (pl.col(SOURCE_FILE) == path) & (pl.col(SOURCE_ROW) == number)
     rows = work.lake.scan(feed.raw, [entry.day]).filter(at).collect(engine="streaming")
     if rows.is_empty():
         return None, [*said, f"{path} is {entry.status} with {entry.records or 0:,} records; there is no {number:,}."]
@@ -78,16 +101,16 @@ def _entry(work: Workplace, path: str) -> FileLife:
 def life(work: Workplace, feed: Feed, row: Mapping[str, Any]) -> RecordLife:
     """What became of one row of the feed's raw table (a row of `Lake.scan`)."""
     day = row[INGEST_DATE]
-    at = (pl.col("source_file") == row["source_file"]) & (pl.col("source_row") == row["source_row"])
+    at = (pl.col(SOURCE_FILE) == row[SOURCE_FILE]) & (pl.col(SOURCE_ROW) == row[SOURCE_ROW])
     clean = work.lake.scan(feed.clean_table, [day]).filter(at).collect(engine="streaming")
     rejected = work.lake.scan(feed.quarantine, [day]).filter(at).collect(engine="streaming")
     values = {} if clean.is_empty() else clean.drop(*ADDRESS, INGEST_DATE).row(0, named=True)
     if values:
-        fate, story = CLEAN, _story_of_clean(work, feed, day, values)
+        fate, story = CLEAN, _story_of_clean(work, feed, day, clean)
     elif not rejected.is_empty():
         reasons = rejected["reject_reason"][0]
         fate, story = QUARANTINE, _story_of_rejected(work, feed, day, row, reasons)
-    elif (first := _first_equal(work, feed, day, row)) != (row["source_file"], row["source_row"]):
+    elif (first := _first_equal(work, feed, day, row)) != (row[SOURCE_FILE], row[SOURCE_ROW]):
         fate, story = COPY, _story_of_copy(day, *first)
     else:
         fate, story = NOT_YET, iter([f"{feed.name} of {day} were not cleaned since its file was read: run the day."])
@@ -95,41 +118,68 @@ def life(work: Workplace, feed: Feed, row: Mapping[str, Any]) -> RecordLife:
     if row[ABSENT_COLUMNS]:
         said["(columns its file lacks)"] = row[ABSENT_COLUMNS].replace(SEPARATOR, ", ")
     return RecordLife(
-        feed.name, day, row["source_file"], row["source_row"], fate, said, values, (_file(work, feed, row), *story)
+        feed.name, day, row[SOURCE_FILE], row[SOURCE_ROW], fate, said, values, (_file(work, feed, row), *story)
     )
 
 
 def _file(work: Workplace, feed: Feed, row: Mapping[str, Any]) -> str:
-    for each in file_lives(work, feed, path=row["source_file"]):
+    for each in file_lives(work, feed, path=row[SOURCE_FILE]):
         when = f"{each.processed_at:%Y-%m-%d %H:%M} UTC" if each.processed_at else "not finished"
         return f"Its file is {each.status}: {each.records or 0:,} records, read {when} by run {each.run}."
     return "The ledger does not know its file."
 
 
-def _story_of_clean(work: Workplace, feed: Feed, day: date, values: Mapping[str, Any]) -> Iterator[str]:
-    yield f"It is clean: {feed.clean_table} of {day}. {_counts_in(day, *_breakdowns(work, feed, day, values))}"
+def _story_of_clean(work: Workplace, feed: Feed, day: date, clean: pl.DataFrame) -> Iterator[str]:
+    counts = counted_in(feed, clean.lazy(), day, work.policy)
+    yield f"It is clean: {feed.clean_table} of {day}. {_counts_in(day, CLEAN, *counts)}"
+    row = clean.row(0, named=True)
     meanings = {rule.reason: rule.meaning for rule in warning_rules(feed, work.policy)}
-    for name in (values["warnings"] or "").split(SEPARATOR):
+    for name in (row["warnings"] or "").split(SEPARATOR):
         if name:
             yield f"Warning {name}: {meanings.get(name, 'from an earlier policy')}."
     if feed is CUSTOMERS:
-        yield from _known(work, values["customer_id"])
-
-
-def _breakdowns(work: Workplace, feed: Feed, day: date, values: Mapping[str, Any]) -> Iterator[str]:
-    """The metrics of the day that a clean row counts in, besides the total."""
-    yield CLEAN
+        yield from _known(work, row["customer_id"])
     if feed is EVENTS:
-        yield f"by_event_type {values['event_type']}"
-        yield f"by_platform {values['platform']}"
-        if values["event_date"] == day:
-            yield f"by_hour {values['event_time']:%H}"
-        if values["event_date"] < day:
-            yield "late_events"
-        if values["event_date"] < day - timedelta(days=work.policy.activity.late_window_days):
-            yield "late_beyond_window"
-    if feed is ORDERS:
-        yield f"by_status {values['status']}"
+        yield from _story_by_date(work, day, row)
+
+
+def _story_by_date(work: Workplace, day: date, event: Mapping[str, Any]) -> Iterator[str]:
+    """What a clean event counts in by the day it happened."""
+    event_date: date = event[EVENT_DATE]
+    window = ingest_window(work, event_date)
+    if day not in window:
+        yield (
+            f"It landed too late to count for {event_date}, the day it happened: until {window[-1]} it would have "
+            "(activity.late_window_days)."
+        )
+        return
+    same = pl.col("event_id") == event["event_id"]
+    held = work.lake.scan(EVENTS.clean_table, [each for each in window if each < day]).filter(same)
+    for earlier, other in (
+        held.select(INGEST_DATE, EVENT_DATE).collect(engine="streaming").sort(INGEST_DATE).iter_rows()
+    ):
+        yield f"It does not count for {event_date}: the event had landed on {earlier} already, for {other}."
+        return
+    if GATHER.stale(work, [event_date]) or JOIN.stale(work, [event_date]):
+        yield f"Tables of {event_date}, the day it happened, are not up to date: refresh them to see its session."
+        return
+    rows = (
+        work.lake.scan(SESSION_EVENTS.name, [event_date]).filter(same).select("session_id").collect(engine="streaming")
+    )
+    for (session_id,) in rows.iter_rows():
+        tables = f"{EVENTS_BY_DATE.name}, {USER_DAILY.name}"
+        yield f"It happened on {event_date} and counts there: {tables}, session {session_id}."
+        yield from _story_of_session(work, event_date, session_id)
+
+
+def _story_of_session(work: Workplace, event_date: date, session_id: str) -> Iterator[str]:
+    for start_date in (event_date - timedelta(days=1), event_date):
+        found = work.lake.scan(SESSIONS.name, [start_date]).filter(pl.col("session_id") == session_id)
+        for row in found.collect(engine="streaming").iter_rows(named=True):
+            yield (
+                f"The session: {some(row['event_count'], 'event')} from {row['session_start']:%Y-%m-%d %H:%M:%S} to "
+                f"{row['session_end']:%Y-%m-%d %H:%M:%S} UTC; it counts in {ACTIVITY_METRICS.name} of {start_date}."
+            )
 
 
 def _counts_in(day: date, *metrics: str) -> str:
@@ -159,7 +209,7 @@ def _first_equal(work: Workplace, feed: Feed, day: date, row: Mapping[str, Any])
     ]
     rows = work.lake.scan(feed.raw, [day]).filter(pl.col(RAW_TEXT).is_null(), *same)
     found = rows.select(*ADDRESS).sort(ADDRESS).head(1).collect(engine="streaming")
-    return found.row(0) if found.height and row[RAW_TEXT] is None else (row["source_file"], row["source_row"])
+    return found.row(0) if found.height and row[RAW_TEXT] is None else (row[SOURCE_FILE], row[SOURCE_ROW])
 
 
 def _story_of_copy(day: date, path: str, number: int) -> Iterator[str]:

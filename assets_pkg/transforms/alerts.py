@@ -228,7 +228,7 @@ def alerts_file(day: date, alerts: Sequence[Mapping[str, Any]]) -> dict[str, Any
     return {"ingest_date": day.isoformat(), "alerts": list(alerts)}
 
 
-def _some(count: float, what: str) -> str:
+def some(count: float, what: str) -> str:
     """A number of things, in words."""
     return f"{int(count):,} {what}{'' if count == 1 else 's'}"
 
@@ -242,30 +242,30 @@ def _missing_feed(day: _Day, feed: str) -> _Verdict:
         "skipped_files": skipped,
         "records": int(total),
     }
-    held = f" ({_some(skipped, 'file')} hold what came under another path)" if skipped else ""
-    return total == 0, f"{feed}: {_some(len(readable), 'readable file')}{held}, {_some(total, 'record')}", details
+    held = f" ({some(skipped, 'file')} hold what came under another path)" if skipped else ""
+    return total == 0, f"{feed}: {some(len(readable), 'readable file')}{held}, {some(total, 'record')}", details
 
 
 def _failed_file(day: _Day, feed: str) -> _Verdict:
     failed = {file.path: file.error for file in day.files[feed] if file.status == FAILED}
-    return bool(failed), f"{feed}: {_some(len(failed), 'file')} could not be read", {"files": failed}
+    return bool(failed), f"{feed}: {some(len(failed), 'file')} could not be read", {"files": failed}
 
 
 def _hourly_coverage(day: _Day, feed: str) -> _Verdict:
     hours = [hour for hour in HOURS if not day.value(feed, "by_hour", hour)]
     most = day.policy.alerts.hourly_coverage.max_missing_hours
-    message = f"{feed}: {_some(len(hours), 'hour')} without a clean event ({most} are allowed)"
+    message = f"{feed}: {some(len(hours), 'hour')} without a clean event ({most} are allowed)"
     return len(hours) > most, message, {"missing_hours": hours, "max_missing_hours": most}
 
 
 def _volume_drop(day: _Day, feed: str) -> _Verdict:
     fired, against, details = _drop(day, feed, "total", day.policy.alerts.volume_drop)
-    return fired, f"{feed}: {_some(details['total'], 'row')}, {against}", details
+    return fired, f"{feed}: {some(details['total'], 'row')}, {against}", details
 
 
 def _volume_spike(day: _Day, feed: str) -> _Verdict:
     fired, against, details = _spike(day, feed, "total", day.policy.alerts.volume_spike)
-    return fired, f"{feed}: {_some(details['total'], 'row')}, {against}", details
+    return fired, f"{feed}: {some(details['total'], 'row')}, {against}", details
 
 
 def _activity_drop(day: _Day, metric: str) -> _Verdict:
@@ -300,7 +300,7 @@ def _against(usual: float | None, days: int) -> str:
     return (
         f"median of {days} days before {usual:,g}"
         if usual is not None
-        else f"only {_some(days, 'day')} before to compare"
+        else f"only {some(days, 'day')} before to compare"
     )
 
 
@@ -309,7 +309,7 @@ def _quarantine_rate(day: _Day, feed: str) -> _Verdict:
     rate, most = day.value(feed, "quarantine_rate"), day.policy.alerts.quarantine_rate.max_points_above
     details = {"quarantine_rate": rate, "median": usual, "days": days, "max_points_above": most}
     against = (
-        f"median of {days} days before {usual:.1%}" if usual is not None else f"only {_some(days, 'day')} to compare"
+        f"median of {days} days before {usual:.1%}" if usual is not None else f"only {some(days, 'day')} to compare"
     )
     fired = usual is not None and rate - usual - most > _NOISE
     return fired, f"{feed}: {rate:.1%} of rows rejected, {against}", details
@@ -332,7 +332,7 @@ def _duplicate_rate(day: _Day, feed: str) -> _Verdict:
 def _late_beyond_window(day: _Day, feed: str) -> _Verdict:
     late, most = int(day.value(feed, "late_beyond_window")), day.policy.alerts.late_beyond_window.max_events
     window = day.policy.activity.late_window_days
-    message = f"{feed}: {_some(late, 'event')} too late to count for their own day (more than {_some(window, 'day')})"
+    message = f"{feed}: {some(late, 'event')} too late to count for their own day (more than {some(window, 'day')})"
     return late > most, message, {"late_beyond_window": late, "late_window_days": window, "max_events": most}
 
 
@@ -345,7 +345,7 @@ def _schema_drift(day: _Day, feed: str) -> _Verdict:
             drifted[file.path] = {"missing": missing, "unknown": sorted(file.unknown_columns)}
     return (
         bool(drifted),
-        f"{feed}: {_some(len(drifted), 'file')} with other columns than agreed",
+        f"{feed}: {some(len(drifted), 'file')} with other columns than agreed",
         {"files": drifted},
     )
 

@@ -14,6 +14,7 @@ from assets_pkg.transforms.split import CLEAN, FULL_ROW, NULL, QUARANTINE, REASO
 
 Metric = tuple[str, str, str | None, float]  # dataset, metric, dimension, value
 HOURS: Final = tuple(f"{hour:02d}" for hour in range(24))
+_LATE: Final = ("late_events", "late_beyond_window")
 _PERCENTILES: Final = {"p50": 0.5, "p95": 0.95}
 
 
@@ -64,6 +65,16 @@ def daily_metrics(
     return metrics_frame(metrics)
 
 
+def counted_in(feed: Feed, row: pl.LazyFrame, day: date, policy: Policy) -> list[str]:
+    """The counts and breakdowns of an ingest date that one clean row of it counts in, besides total and clean."""
+    metrics = _event_metrics(row, day, policy) if feed is EVENTS else _order_metrics(row) if feed is ORDERS else []
+    return [
+        f"{metric} {dimension or ''}".strip()
+        for _, metric, dimension, value in metrics
+        if value and (metric.startswith("by_") or metric in _LATE)
+    ]
+
+
 def _feed_metrics(feed: Feed, profile: Profile, required: tuple[str, ...]) -> list[Metric]:
     total, id_duplicates = profile.rows(TOTAL), profile.reason(duplicate_of(feed))
     bad_times = profile.reason(f"missing_{feed.time}") + profile.reason(f"invalid_{feed.time}")
@@ -98,8 +109,8 @@ def _event_metrics(clean: pl.LazyFrame, day: date, policy: Policy) -> list[Metri
     beyond = timedelta(days=policy.activity.late_window_days)
     by_hour = dict(groups.filter(pl.col("hour").is_not_null()).group_by("hour").agg(pl.col("rows").sum()).iter_rows())
     numbers: dict[str, float] = {
-        "late_events": int(groups.filter(days_late > timedelta()).get_column("rows").sum()),
-        "late_beyond_window": int(groups.filter(days_late > beyond).get_column("rows").sum()),
+        _LATE[0]: int(groups.filter(days_late > timedelta()).get_column("rows").sum()),
+        _LATE[1]: int(groups.filter(days_late > beyond).get_column("rows").sum()),
         "active_customers": clean.select(pl.col("customer_id").n_unique()).collect(engine="streaming").item(),
     }
     return [
