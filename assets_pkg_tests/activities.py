@@ -113,6 +113,29 @@ class ActivityBench(Workbench):
         return {row["event_id"]: row["ingest_date"] for row in self.rows("events_by_date", day)}
 
 
+def numbers(bench: ActivityBench, day: date) -> dict[str, float]:
+    """The metrics of an event date, by name."""
+    return {row["metric"]: row["value"] for row in bench.rows("activity_metrics", day)}
+
+
+def restatements(bench: ActivityBench, day: date) -> list[Row]:
+    """What became of an event date's numbers, in order."""
+    return sorted(bench.rows("restatements", day), key=lambda row: (row["revision"], row["metric"]))
+
+
+def first_numbers(bench: ActivityBench, day: date) -> dict[str, float]:
+    """The metrics that an event date had at first: each restatement is taken back, from the last on.
+
+    What a restatement says came of it is what was there before it is taken back.
+    """
+    values = numbers(bench, day)
+    for row in reversed(restatements(bench, day)):
+        assert values.pop(row["metric"], None) == row["after"], row
+        if row["before"] is not None:
+            values[row["metric"]] = row["before"]
+    return values
+
+
 class CrashError(Exception):
     """What a refresh ends with when it is told to."""
 

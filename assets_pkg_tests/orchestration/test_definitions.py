@@ -12,9 +12,10 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 from dagster._core.test_utils import instance_for_test
 
 from assets_pkg.contracts.feeds import FEEDS
-from assets_pkg.contracts.tables import TABLES
+from assets_pkg.contracts.tables import ACTIVITY_TABLES, INGEST_TABLES, TABLES
 from assets_pkg.definitions import build_definitions
 from assets_pkg.orchestration.jobs import DAILY_JOB
+from assets_pkg.orchestration.workplace import ACTIVITY_JOB
 from assets_pkg.policy import load_policy
 from assets_pkg.settings import Settings
 from assets_pkg_tests.workbench import ROOT
@@ -22,6 +23,13 @@ from assets_pkg_tests.workbench import ROOT
 REPORT = "validation_report"
 DECIDED_ROWS = {name for feed in FEEDS.values() for name in (feed.clean_table, feed.quarantine, feed.profile)}
 RAW = {feed.raw for feed in FEEDS.values()}
+BLOCKING_BY_EVENT_DATE = {
+    "events_accounted",
+    "each_in_one_session",
+    "sessions_add_up",
+    "sessions_bounded",
+    "sessions_apart",
+}
 
 
 def built(overlay: dict[str, Any] | None = None, **settings: Any) -> dg.Definitions:
@@ -50,7 +58,8 @@ def test_an_asset_is_partitioned_by_day_and_described(name: str) -> None:
     asset = GRAPH.get(dg.AssetKey(name))
     days = asset.partitions_def
     assert isinstance(days, dg.DailyPartitionsDefinition)
-    assert days.get_first_partition_key() == "2025-01-01"
+    # An event of the first ingest date may be as old as the late window.
+    assert days.get_first_partition_key() == ("2024-12-30" if name in ACTIVITY_TABLES else "2025-01-01")
     assert asset.description
     assert asset.backfill_policy == dg.BackfillPolicy.multi_run(max_partitions_per_run=31)
 
@@ -66,29 +75,45 @@ def test_an_asset_shows_its_tables_columns(name: str) -> None:
 
 
 def test_every_check_has_the_days_of_its_asset_and_says_what_it_is() -> None:
-    assert len(GRAPH.asset_check_keys) == 9 + 25
+    assert len(GRAPH.asset_check_keys) == 9 + 25 + 2 + len(BLOCKING_BY_EVENT_DATE) + 4
     for key in GRAPH.asset_check_keys:
         spec = GRAPH.get_check_spec(key)
         assert spec.partitions_def == GRAPH.get(key.asset_key).partitions_def, key
         assert spec.description, key
-        assert spec.blocking is (key.name in {"conservation", "schema"}), key
+        assert spec.blocking is (key.name in {"conservation", "schema"} | BLOCKING_BY_EVENT_DATE), key
 
 
-def test_days_reach_from_the_first_day_of_the_settings_to_today() -> None:
-    days = built(first_day=date(2025, 3, 4)).resolve_asset_graph().get(dg.AssetKey("raw_events")).partitions_def
+# An event counts for dates from the late window before its ingest date to the day after.
+@pytest.mark.parametrize(
+    ("asset", "overlay", "first", "last"),
+    [
+        ("raw_events", {}, 4, 8),
+        ("events_by_date", {}, 2, 9),
+        ("activity_alerts", {}, 2, 9),
+        ("events_by_date", {"activity": {"late_window_days": 0}}, 4, 9),
+        ("events_by_date", {"activity": {"late_window_days": 3}}, 1, 9),
+    ],
+)
+def test_days_reach_from_the_first_day_of_the_settings_to_today(
+    asset: str, overlay: dict[str, Any], first: int, last: int
+) -> None:
+    days = built(overlay, first_day=date(2025, 3, 4)).resolve_asset_graph().get(dg.AssetKey(asset)).partitions_def
     assert isinstance(days, dg.DailyPartitionsDefinition)
     now = datetime(2025, 3, 8, 12, tzinfo=UTC)
     with partition_loading_context(effective_dt=now):
-        assert list(days.get_partition_keys()) == [f"2025-03-0{day}" for day in range(4, 9)]
+        assert list(days.get_partition_keys()) == [f"2025-03-0{day}" for day in range(first, last + 1)]
 
 
 # -- job and schedule -----------------------------------------------------------------------------------------
 
 
-def test_the_job_has_every_asset_and_check() -> None:
-    graph = DEFS.resolve_job_def(DAILY_JOB).asset_layer.asset_graph
-    assert graph.executable_asset_keys == GRAPH.executable_asset_keys
-    assert graph.asset_check_keys == GRAPH.asset_check_keys
+@pytest.mark.parametrize(
+    ("job", "names"), [(DAILY_JOB, {*INGEST_TABLES, REPORT}), (ACTIVITY_JOB, {*ACTIVITY_TABLES})]
+)
+def test_a_job_has_every_asset_and_check_of_its_dates(job: str, names: set[str]) -> None:
+    graph = DEFS.resolve_job_def(job).asset_layer.asset_graph
+    assert {key.to_user_string() for key in graph.executable_asset_keys} == names
+    assert graph.asset_check_keys == {key for key in GRAPH.asset_check_keys if key.asset_key.to_user_string() in names}
 
 
 def test_the_schedule_is_off_and_asks_for_the_day_before() -> None:
@@ -126,8 +151,11 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "reading": ({"reading": {"open_quote_lines": 7}}, RAW),
     "values": ({"values": {"max_amount": 5}}, DECIDED_ROWS | {"customers_known"}),
     "categories": ({"categories": {"platform": {"aliases": {"watch": "ios"}}}}, DECIDED_ROWS),
-    "activity": ({"activity": {"late_window_days": 3}}, {"daily_metrics", "alerts"}),
-    "alerts": ({"alerts": {"orphan_rate": {"max_rate": 0.3}}}, {"alerts"}),
+    "activity": (
+        {"activity": {"late_window_days": 3}},
+        {"daily_metrics", "alerts"} | ACTIVITY_TABLES.keys() - {"activity_alerts"},
+    ),
+    "alerts": ({"alerts": {"orphan_rate": {"max_rate": 0.3}}}, {"alerts", "activity_alerts"}),
     "checks": ({"checks": {"row_rules_max_rate": 0.3}}, set()),
     "an alias of a header": (
         {"feeds": {"events": {"aliases": {"event_time": ["ts", "timestamp", "at"]}}}},
