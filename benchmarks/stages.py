@@ -34,7 +34,7 @@ from assets_pkg.contracts.tables import (
     Table,
 )
 from assets_pkg.settings import Settings
-from assets_pkg.steps import activity, checks
+from assets_pkg.steps import activity, activity_checks, checks
 from assets_pkg.steps.clean import clean
 from assets_pkg.steps.known import know_customers
 from assets_pkg.steps.raw import land_raw
@@ -60,6 +60,18 @@ def _checks(feed: Feed) -> Stage:
     return run
 
 
+def _activity_checks(work: Workplace, day: date) -> None:
+    """All of every event date that the day refreshed."""
+    for event_date in activity.reach(work, [day])[activity.JOIN]:
+        if activity.JOIN.exists(work, event_date):
+            activity_checks.events_accounted(work, event_date)
+            activity_checks.each_in_one_session(work, event_date)
+            activity_checks.sessions_add_up(work, event_date)
+            activity_checks.sessions_bounded(work, event_date)
+            activity_checks.sessions_apart(work, event_date)
+            activity.judge_event_date(work, event_date)
+
+
 INGEST: Final[tuple[tuple[str, Stage], ...]] = (
     *((feed.raw, _of(land_raw, feed)) for feed in FEEDS.values()),
     (CUSTOMERS.clean_table, _of(clean, CUSTOMERS)),
@@ -80,6 +92,7 @@ ACTIVITY: Final = (
 CHECKS: Final[tuple[tuple[str, Stage], ...]] = (
     *((f"checks of {feed.name}", _checks(feed)) for feed in FEEDS.values()),
     ("checks of alerts", judge_day),
+    ("checks of activity", _activity_checks),
 )
 
 

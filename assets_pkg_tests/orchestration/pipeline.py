@@ -16,8 +16,10 @@ from dagster._core.test_utils import instance_for_test
 from assets_pkg.definitions import build_definitions
 from assets_pkg.orchestration.jobs import DAILY_JOB
 from assets_pkg.orchestration.partitions import range_tags
+from assets_pkg.orchestration.workplace import ACTIVITY_JOB
 from assets_pkg_tests.workbench import DAY, ROOT, Workbench, customers_csv, feed_csv
 
+QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 CUSTOMERS_A_DAY, ORDERS_A_DAY, HOURS = 5, 10, 24
 Check = tuple[str, str]  # asset, check
 Result = dg.ExecuteInProcessResult
@@ -35,15 +37,27 @@ class Pipeline:
         """The same data and instance under another policy."""
         return Pipeline(self.bench.folder, self.instance, overlay)
 
-    def run(self, first: date = DAY, last: date | None = None, assets: Sequence[str] | None = None) -> Result:
-        """The daily job for a day, or for a range of days in one run."""
-        return self.defs.resolve_job_def(DAILY_JOB).execute_in_process(
+    def run(
+        self,
+        first: date = DAY,
+        last: date | None = None,
+        assets: Sequence[str] | None = None,
+        *,
+        job: str = DAILY_JOB,
+        tags: Sequence[str] = (),
+    ) -> Result:
+        """The daily job, or another, for a day or for a range of days in one run; some tags of the run set to true."""
+        return self.defs.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
             raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            **_days(first, last),
+            run_config=QUIET,
+            tags=_days(first, last) | dict.fromkeys(tags, "true"),
         )
+
+    def run_dates(self, first: date, last: date | None = None, *tags: str) -> Result:
+        """The job of event dates."""
+        return self.run(first, last, job=ACTIVITY_JOB, tags=tags)
 
     def check(self, *checks: Check, first: date = DAY, last: date | None = None) -> Result:
         """Some checks alone, as the button in the web UI executes them."""
@@ -52,8 +66,8 @@ class Pipeline:
         return job.get_subset(asset_selection=set(), asset_check_selection=keys).execute_in_process(
             instance=self.instance,
             raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            **_days(first, last),
+            run_config=QUIET,
+            tags=_days(first, last),
         )
 
     def stored(self, asset: str, check: str) -> list[AssetCheckEvaluation]:
@@ -65,8 +79,9 @@ class Pipeline:
         return [event.asset_check_evaluation_data for event in events if event and event.event_type == of_type]
 
 
-def _days(first: date, last: date | None) -> dict[str, Any]:
-    return {"partition_key": str(first)} if last is None else {"tags": range_tags(first, last)}
+def _days(first: date, last: date | None) -> dict[str, str]:
+    """As the web UI tells a run of its days."""
+    return {"dagster/partition": str(first)} if last is None else range_tags(first, last)
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from dagster._core.test_utils import instance_for_test
 
 from assets_pkg.contracts.feeds import EVENTS, FEEDS, Feed
 from assets_pkg.contracts.tables import INGEST_TABLES
+from assets_pkg.orchestration.assets import Graph
 from assets_pkg.orchestration.checks import build_checks
-from assets_pkg.orchestration.partitions import ingest_dates
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of, workplace_resource
-from assets_pkg.transforms.alerts import SPECS
+from assets_pkg.transforms.alerts import ACTIVITY_SPECS, SPECS
 from assets_pkg_tests.orchestration.pipeline import (
     Pipeline,
     evaluations,
@@ -172,7 +172,9 @@ def test_conservation_shows_where_the_rows_went(week: Week, feed: Feed) -> None:
 
 def test_a_range_run_keeps_an_evaluation_of_every_check_for_every_day(week: Week) -> None:
     checks = {(asset, check) for asset, check, _ in week.said}
-    assert len(checks) == 3 * len(FEEDS) + len(RULES)
+    healable = {("events_quarantine", "healable_orphans"), ("orders_quarantine", "healable_orphans")}
+    assert checks >= healable
+    assert len(checks) == 3 * len(FEEDS) + len(RULES) + len(healable)
     assert set(week.said) == {(*check, str(day)) for check in checks for day in DAYS}
     for asset, check in checks:
         stored = [each for each in week.pipeline.stored(asset, check) if each.partition == str(BROKEN)]
@@ -330,9 +332,9 @@ def test_a_failed_check_stops_what_follows_if_it_blocks(tmp_path: Path, asset: s
     if check == "row_rules":
         bench.put("events_raw_2.csv", feed_csv("events", {"event_id": "", "customer_id": "c1"}))
     bench.clean_feeds()
-    days, policy = ingest_dates(bench.settings), bench.work.policy
+    graph = Graph(bench.settings, bench.work.policy)
     specs = [
-        dg.AssetSpec(name, partitions_def=days)
+        dg.AssetSpec(name, partitions_def=graph.ingest_dates)
         for name in (EVENTS.raw, EVENTS.clean_table, EVENTS.quarantine, EVENTS.profile)
     ]
 
@@ -349,15 +351,15 @@ def test_a_failed_check_stops_what_follows_if_it_blocks(tmp_path: Path, asset: s
         for spec in specs:
             yield dg.MaterializeResult(asset_key=spec.key)
 
-    @dg.asset(deps=[asset], partitions_def=days)
+    @dg.asset(deps=[asset], partitions_def=graph.ingest_dates)
     def what_follows() -> None:
         """Needs the table."""
 
-    (events_checks,) = (each for each in build_checks(days, policy) if each.node_def.name == "events_checks")
+    (events_checks,) = (each for each in build_checks(graph) if each.node_def.name == "events_checks")
     defs = dg.Definitions(
         assets=[wrong_step, what_follows],
         asset_checks=[events_checks],
-        resources={WORKPLACE: workplace_resource(bench.settings, policy)},
+        resources={WORKPLACE: workplace_resource(graph.settings, graph.policy)},
         executor=dg.in_process_executor,
     )
     with instance_for_test() as instance:
@@ -379,7 +381,15 @@ def test_the_policy_says_how_many_rejected_rows_are_worth_a_warning(week: Week) 
 
 
 def test_a_rule_that_the_policy_turns_off_is_no_check(week: Week) -> None:
-    without = week.pipeline.under({"alerts": {"orphan_rate": {"enabled": False}}})
-    graph = without.defs.resolve_implicit_global_asset_job_def().asset_layer.asset_graph
-    names = {key.name for key in graph.asset_check_keys}
-    assert names == {*SPECS, "conservation", "schema", "row_rules"} - {"orphan_rate"}
+    before = {key.name for key in week.pipeline.defs.resolve_asset_graph().asset_check_keys}
+    assert before >= {*SPECS, *ACTIVITY_SPECS}
+    off = {"enabled": False}
+    without = week.pipeline.under({"alerts": {"orphan_rate": off, "activity_drop": off}})
+    names = {key.name for key in without.defs.resolve_asset_graph().asset_check_keys}
+    assert names == before - {"orphan_rate", "activity_drop"}
+
+
+def test_orphans_that_the_policy_does_not_reject_are_no_check(week: Week) -> None:
+    without = week.pipeline.under({"feeds": {"events": {"check_orphans": False}}})
+    keys = without.defs.resolve_asset_graph().asset_check_keys
+    assert [key.asset_key.to_user_string() for key in keys if key.name == "healable_orphans"] == ["orders_quarantine"]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from assets_pkg.contracts.tables import EVENT_DATE
+from assets_pkg.policy.columns import INGEST_DATE
 from assets_pkg.storage.locks import DayIsBusyError, LocksUnreachableError, day_locks, days_locked
 from assets_pkg_tests.workbench import ROOT, days_from
 
@@ -39,9 +41,19 @@ class Place:
         self.url, self.folder = url, folder
 
     def days_locked(
-        self, days: Iterable[date], owner: str, *, wait_seconds: float, say: Callable[[str], None]
+        self,
+        days: Iterable[date],
+        owner: str,
+        *,
+        wait_seconds: float,
+        say: Callable[[str], None],
+        axis: str = INGEST_DATE,
     ) -> AbstractContextManager[None]:
-        return days_locked(day_locks(self.url, self.folder, owner), days, wait_seconds=wait_seconds, say=say)
+        return days_locked(day_locks(self.url, self.folder, owner, axis), days, wait_seconds=wait_seconds, say=say)
+
+    def note(self, day: date) -> Path:
+        """Where a folder's locks say who holds an ingest date."""
+        return self.folder / INGEST_DATE / f"{day}.holder"
 
 
 @pytest.fixture
@@ -132,6 +144,21 @@ def test_other_days_are_free(place: Place) -> None:
         pass
 
 
+def test_the_same_days_of_the_other_axis_are_free(place: Place) -> None:
+    # The day on which files landed and the day on which things happened are two things, for all that they are one day.
+    with (
+        held_by_another(place, "other", D1),
+        place.days_locked([D1], "mine", wait_seconds=0, say=silent, axis=EVENT_DATE),
+    ):
+        with pytest.raises(DayIsBusyError, match="run other"), place.days_locked([D1], "third", wait_seconds=0, say=silent):
+            pytest.fail("two runs have the same ingest date")
+        with (
+            pytest.raises(DayIsBusyError, match="run mine"),
+            place.days_locked([D1], "third", wait_seconds=0, say=silent, axis=EVENT_DATE),
+        ):
+            pytest.fail("two runs have the same event date")
+
+
 def test_a_run_that_cannot_have_all_its_days_has_none(place: Place) -> None:
     with held_by_another(place, "other", D2):
         with (
@@ -163,7 +190,7 @@ def folder_place(tmp_path: Path) -> Place:
 def test_a_holder_that_cannot_be_read_is_another_run(content: str, folder_place: Place) -> None:
     """The note is for people; a torn one must not stop the wait or its message."""
     with held_by_another(folder_place, "other", D1):
-        (folder_place.folder / f"{D1}.holder").write_text(content)
+        folder_place.note(D1).write_text(content)
         with (
             pytest.raises(DayIsBusyError, match="another run"),
             folder_place.days_locked([D1], "mine", wait_seconds=0, say=silent),
@@ -173,7 +200,7 @@ def test_a_holder_that_cannot_be_read_is_another_run(content: str, folder_place:
 
 def test_the_note_names_the_last_holder(folder_place: Place) -> None:
     with folder_place.days_locked([D1], "mine", wait_seconds=0, say=silent):
-        assert json.loads((folder_place.folder / f"{D1}.holder").read_text())["run"] == "mine"
+        assert json.loads(folder_place.note(D1).read_text())["run"] == "mine"
 
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg://u:s3cret@127.0.0.1:1/x", "sqlite://"])
