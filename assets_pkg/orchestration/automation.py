@@ -4,8 +4,9 @@ The condition looks at the lake and not at events: an update that came while a r
 or that nobody told Dagster of (a restored backup, a killed process) is seen like any other, on the next tick.
 """
 
+import hashlib
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Final
 
 import dagster as dg
@@ -25,7 +26,8 @@ _TICK_SECONDS: Final = 15
 class Stale(Condition[dg.AssetKey]):
     """True for event dates whose partition is not built from what lies in the lake now.
 
-    The same state is requested once; if its run fails, again after an hour, or when anything it is built from changes.
+    The same state is requested once; if its run fails, again after an hour, or when anything changes: what the date is
+    to be built from, or what is there (a run may have built it from what was there for a moment).
     """
 
     def __init__(self, stage: Stage, settings: Settings, policy: Policy) -> None:
@@ -46,13 +48,13 @@ class Stale(Condition[dg.AssetKey]):
     def evaluate(self, context: AutomationContext[dg.AssetKey]) -> AutomationResult[dg.AssetKey]:
         """The candidates that are stale. Those that stood in the way of a request are seen again on the next tick."""
         work = Workplace(self._settings, self._policy, frozen=True)
-        stale = {day.isoformat(): inputs for day, inputs in self._stage.all_stale(work).items()}
+        stale = {day.isoformat(): self._state(work, day, to) for day, to in self._stage.all_stale(work).items()}
         asked: dict[str, tuple[str, float]] = json.loads(context.cursor or "{}")
         now = context.evaluation_time.timestamp()
         too_early = {
             day
-            for day, (inputs, at) in asked.items()
-            if stale.get(day) == inputs and now - at < _TRY_AGAIN.total_seconds()
+            for day, (state, at) in asked.items()
+            if stale.get(day) == state and now - at < _TRY_AGAIN.total_seconds()
         }
         days = context.partitions_def
         wanted = {day for day in stale.keys() - too_early if days is not None and days.has_partition_key(day)}
@@ -60,6 +62,11 @@ class Stale(Condition[dg.AssetKey]):
         keys = requested.expensively_compute_partition_keys()
         asked = {day: asked[day] for day in too_early} | {day: (stale[day], now) for day in keys}
         return AutomationResult(context, requested, cursor=json.dumps(asked, sort_keys=True))
+
+    def _state(self, work: Workplace, day: date, inputs: str) -> str:
+        """A digest of what a date is to be built from, and of what its partitions are now."""
+        there = [work.lake.partition(table.name, day) for table in self._stage.tables]
+        return hashlib.blake2b(f"{inputs} {there}".encode(), digest_size=10).hexdigest()
 
 
 def stale_by(stage: Stage, settings: Settings, policy: Policy) -> Condition[dg.AssetKey]:

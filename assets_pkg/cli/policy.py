@@ -1,0 +1,43 @@
+"""`policy preview`: what the policy in force would do to a day that was processed under another."""
+
+from datetime import date
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from assets_pkg.cli.console import day_of, fail, out, say, workplace
+from assets_pkg.contracts.feeds import FEEDS
+
+policy = typer.Typer(no_args_is_help=True, help="Look at the policy before it decides.")
+
+
+@policy.command()
+def preview(
+    day: Annotated[date, typer.Option("--date", parser=day_of, metavar="YYYY-MM-DD", help="a processed ingest date")],
+) -> None:
+    """Count the rows that would move between clean and quarantine, by reason. Nothing is written."""
+    from assets_pkg.steps.preview import preview_policy  # noqa: PLC0415 - imports what only this command needs
+
+    work = workplace()
+    processed = [feed for feed in FEEDS.values() if work.lake.version(feed.quarantine, day) is not None]
+    if not processed:
+        fail(f"{day} was not processed yet: there is nothing to compare with. Run it first.")
+    table = Table("feed", title=f"{day} under the policy in force", title_justify="left")
+    for column in ("clean", "quarantine", "would be rejected", "would be clean"):
+        table.add_column(column, justify="right")
+    changes = Table("feed", "reason or warning", title="What changes", title_justify="left")
+    for column in ("rows now", "rows then"):
+        changes.add_column(column, justify="right")
+    for feed in processed:
+        found = preview_policy(work, feed, day)
+        numbers = (found.clean, found.quarantine, found.to_quarantine, found.to_clean)
+        table.add_row(found.feed, *(f"{number:,}" for number in numbers))
+        for change in found.changes:
+            changes.add_row(found.feed, f"{change.kind} {change.name}", f"{change.before:,}", f"{change.after:,}")
+    out.print(table)
+    if changes.row_count:
+        out.print(changes)
+        say(f"Nothing was written. `python -m assets_pkg run --date {day}` applies it.")
+    else:
+        say("Nothing would change.")
