@@ -133,8 +133,8 @@ def forget(
         entry = next((each for each in work.ledger.entries(path=path)), None)
         if entry is None:
             fail(f"The ledger does not know {path}. `python -m assets_pkg ledger` lists the files it knows.")
-        feed, day = FEEDS[entry["feed"]], entry["ingest_date"]
-        if is_in_folder(work, feed, day, path):
+        day = entry["ingest_date"]
+        if is_in_folder(work, day, path):
             fail(
                 f"{path} is still in the raw folder: the next run would read it again. Take it out of "
                 f"{work.raw_root} first, then forget it."

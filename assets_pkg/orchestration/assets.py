@@ -1,7 +1,7 @@
 """The asset graph by ingest date: what each table is made from, and the step that makes it, for one day or many."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -108,11 +108,9 @@ def _raw(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
                 "ledger": records([asdict(file) for file in landed.files], _LEDGER_COLUMNS),
             }
             if landed.vanished:
-                facts["vanished files (rows kept)"] = records([{"path": path} for path in landed.vanished], ["path"])
+                facts["vanished files (rows kept)"] = _paths(landed.vanished)
             if landed.forgotten:
-                facts["forgotten files (rows removed on request)"] = records(
-                    [{"path": path} for path in landed.forgotten], ["path"]
-                )
+                facts["forgotten files (rows removed on request)"] = _paths(landed.forgotten)
             if landed.again:
                 days = ", ".join(map(str, landed.again))
                 facts["days to be processed again"] = days
@@ -121,7 +119,7 @@ def _raw(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
                     "the ledger and will be processed again"
                 )
             if strays := unrecognised_files(work.raw_root, day):
-                facts["files no feed reads"] = records([{"path": path} for path in strays], ["path"])
+                facts["files no feed reads"] = _paths(strays)
                 context.log.warning(f"{day}: no feed reads {', '.join(strays)}; check their names")
             told.made(feed.raw, day, facts)
             context.log.info(f"{feed.raw} {day}: {landed.rows:,} rows of {len(landed.files)} files")
@@ -280,6 +278,10 @@ def _alerts(graph: Graph) -> dg.AssetsDefinition:
         yield from told.done()
 
     return alerts
+
+
+def _paths(paths: Iterable[str]) -> Any:
+    return records([{"path": path} for path in paths], ["path"])
 
 
 def _rate(rows: int, total: int) -> float:

@@ -10,7 +10,7 @@ from sqlalchemy import RowMapping
 from assets_pkg.contracts.feeds import FEEDS, Feed
 from assets_pkg.contracts.files import FAILED, PENDING, PROCESSING, SKIPPED, SUCCESS, FileRecord
 from assets_pkg.steps.workplace import Workplace
-from assets_pkg.storage.raw_files import find_files, raw_days
+from assets_pkg.storage.raw_files import files_of_day, find_files, raw_days
 from assets_pkg.storage.records import UnreadableFileError
 from assets_pkg.transforms.split import FILE_CLEAN, FILE_FULL_ROW, FILE_QUARANTINE, FILE_SAME_ID
 
@@ -82,6 +82,8 @@ def _counts(work: Workplace, entries: Sequence[RowMapping]) -> dict[tuple[str, s
     found = {}
     for name, feed in FEEDS.items():
         days = sorted({entry["ingest_date"] for entry in entries if entry["feed"] == name})
+        if not days:
+            continue
         profile = work.lake.scan(feed.profile, days).filter(pl.col("kind").is_in(_KINDS)).collect()
         for kind, path, rows in profile.select("kind", "name", "rows").iter_rows():
             found[name, path, kind] = rows
@@ -134,9 +136,9 @@ def differences(
             yield Difference(path, "is no longer in the raw folder; its rows are kept", mended_by_run=False)
 
 
-def is_in_folder(work: Workplace, feed: Feed, day: date, path: str) -> bool:
+def is_in_folder(work: Workplace, day: date, path: str) -> bool:
     """Whether a raw file is there."""
-    return any(file.path == path for file in find_files(work.raw_root, feed, day))
+    return path in files_of_day(work.raw_root, day)
 
 
 def records_of(work: Workplace, day: date) -> dict[str, list[FileRecord]]:
@@ -146,5 +148,5 @@ def records_of(work: Workplace, day: date) -> dict[str, list[FileRecord]]:
 
 def vanished_files(work: Workplace, day: date) -> list[str]:
     """Files of the day whose rows are kept though they are no longer in the raw folder."""
-    there = {file.path for feed in FEEDS.values() for file in find_files(work.raw_root, feed, day)}
+    there = files_of_day(work.raw_root, day)
     return [entry["path"] for entry in work.ledger.entries(day=day, status=SUCCESS) if entry["path"] not in there]

@@ -122,12 +122,17 @@ def find_files(root: Path, feed: Feed, day: date) -> list[RawFile]:
     return sorted(files, key=lambda file: file.path)
 
 
+def files_of_day(root: Path, day: date) -> dict[str, RawFile]:
+    """All feeds' files of a day, by path."""
+    return {file.path: file for feed in FEEDS.values() for file in find_files(root, feed, day)}
+
+
 def unrecognised_files(root: Path, day: date) -> list[str]:
     """Paths in a day's folder that no feed reads: misspelt names, stray files."""
     folder = day_folder(root, day)
     if not folder.is_dir():
         return []
-    known = {file.location for feed in FEEDS.values() for file in find_files(root, feed, day)}
+    known = {file.location for file in files_of_day(root, day).values()}
     found = (item for item in folder.rglob("*") if item.is_file() and not item.name.startswith("."))
     return sorted(_path(item, root) for item in found if item not in known)
 
