@@ -22,6 +22,7 @@ from assets_pkg.contracts.tables import (
     RESTATEMENTS,
 )
 from assets_pkg.steps.activity import is_processed
+from assets_pkg.steps.checks import healable_orphans, is_decided_by_now
 from assets_pkg.steps.files import file_lives, vanished_files
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.lake import Lake
@@ -65,6 +66,7 @@ def run(
     done = process(days, work, verify=verify)
     high = show_tables(done, work)
     _show_files(work, done.ingest_dates)
+    _show_healable(work)
     if not done.succeeded:
         raise typer.Exit(FAILURE)
     if high and fail_on_alert:
@@ -100,6 +102,20 @@ def _show_files(work: Workplace, days: list[date]) -> None:
                 highlight=False,
                 soft_wrap=True,
             )
+
+
+def _show_healable(work: Workplace) -> None:
+    """Name the days that are worth running again, as customers came or changed since."""
+    for feed in FEEDS.values():
+        if not feed.policy(work.policy).check_orphans:
+            continue
+        for day in work.lake.partitions(feed.quarantine):
+            if not is_decided_by_now(work, feed, day) and (found := healable_orphans(work, feed, day)).healable:
+                say(
+                    f"[yellow]Healable:[/] {found.healable:,} of {found.orphans:,} orphans in {feed.quarantine} of {day} "
+                    f"are of customers who are known by now; `python -m assets_pkg run --date {day}` heals them.",
+                    err,
+                )
 
 
 def show_tables(done: Processed, work: Workplace) -> int:
