@@ -97,11 +97,7 @@ def _show_files(work: Workplace, days: list[date]) -> None:
         for path in unrecognised_files(work.raw_root, day):
             say(f"[yellow]No feed reads[/] {escape(path)}; check its name", err)
         for path in vanished_files(work, day):
-            err.print(
-                f"[yellow]Vanished[/] {escape(path)}; its rows are kept (`forget` removes them)",
-                highlight=False,
-                soft_wrap=True,
-            )
+            say(f"[yellow]Vanished[/] {escape(path)}; its rows are kept (`forget` removes them)", err)
 
 
 def _show_healable(work: Workplace) -> None:
@@ -113,7 +109,7 @@ def _show_healable(work: Workplace) -> None:
             if not is_decided_by_now(work, feed, day) and (found := healable_orphans(work, feed, day)).healable:
                 say(
                     f"[yellow]Healable:[/] {found.healable:,} of {found.orphans:,} orphans in {feed.quarantine} of {day} "
-                    f"are of customers who are known by now; `python -m assets_pkg run --date {day}` heals them.",
+                    f"name customers who are known by now; `python -m assets_pkg run --date {day}` heals them.",
                     err,
                 )
 

@@ -51,8 +51,9 @@ def build_activity_assets(graph: Graph) -> list[dg.AssetsDefinition]:
             graph,
             MEASURE,
             "activity_metrics",
-            # Of the clean events only whether the date itself was processed: then it has numbers, if only zeros.
-            [SESSION_RUNS.name, SESSIONS.name, _window(EVENTS.clean_table, 0, 0)],
+            # Of the clean events only whether the date itself was processed: then it has numbers, if only zeros. Of the
+            # events beside which days they landed on: a restatement says whose fault it is.
+            [SESSION_RUNS.name, SESSIONS.name, _window(EVENTS_BY_DATE.name, -1, 1), _window(EVENTS.clean_table, 0, 0)],
             _told_of_metrics,
         ),
         _stage(

@@ -28,7 +28,7 @@ from assets_pkg.contracts.tables import (
     Table,
 )
 from assets_pkg.policy.columns import INGEST_DATE
-from assets_pkg.steps.provenance import built_from, inputs_of, is_built_from, is_current
+from assets_pkg.steps.provenance import built_from, inputs_named, inputs_of, is_built_from, is_current
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms import sessions as transform
 from assets_pkg.transforms.activity import Sources, activity_metrics, causes, restated
@@ -132,8 +132,13 @@ def _joined_from(work: Workplace, event_date: date) -> str:
 
 
 def _measured_from(work: Workplace, event_date: date) -> str:
+    # Also what the events were gathered from: restatements tell which clean events made a difference, so those that
+    # made none must have been seen.
+    gathered = (work.lake.partition(EVENTS_BY_DATE.name, day) for day in neighbours(event_date))
+    origins = [inputs_named(partition.built_from) for partition in gathered if partition]
     own = [event_date]
-    return inputs_of(work, _POLICY, {SESSION_RUNS.name: own, SESSIONS.name: own}, str(is_processed(work, event_date)))
+    sources = {SESSION_RUNS.name: own, SESSIONS.name: own}
+    return inputs_of(work, _POLICY, sources, str(is_processed(work, event_date)), *origins)
 
 
 def is_processed(work: Workplace, event_date: date) -> bool:
@@ -288,8 +293,7 @@ def measure_activity(work: Workplace, event_date: date) -> pl.DataFrame:
     history = _History.of(work, event_date)
     with lake.replace(ACTIVITY_METRICS.name, event_date, work.run, built_from(inputs)) as writer:
         writer.write(rows)
-        writer.flush()
-        changed = history.add(work, restated(before, rows), writer.version)
+        changed = history.add(work, restated(before, rows), writer.complete())
         with lake.replace(RESTATEMENTS.name, event_date, work.run, built_from(inputs)) as told:
             told.describe(history.facts)
             told.write(history.rows)

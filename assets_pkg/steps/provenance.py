@@ -30,10 +30,15 @@ def built_from(inputs: str) -> str:
     return f"{inputs}.{_code()}"
 
 
+def inputs_named(built: str) -> str:
+    """The inputs that a partition carries, without the code that made it."""
+    return built.partition(".")[0]
+
+
 def is_built_from(work: Workplace, table: str, day: date, inputs: str) -> bool:
     """Whether the partition was made from `inputs`, by whatever version of the code."""
     partition = work.lake.partition(table, day)
-    return partition is not None and partition.built_from.partition(".")[0] == inputs
+    return partition is not None and inputs_named(partition.built_from) == inputs
 
 
 def is_current(work: Workplace, tables: Iterable[str], day: date, inputs: str) -> bool:

@@ -142,11 +142,16 @@ class PartitionWriter:
                 stream.write(content)
         self._written.append((name, len(content), frame.height, digest))
 
-    def finish(self) -> list[AddAction | RemoveAction]:
-        """Write what is pending; gives what to commit. For the lake only."""
+    def complete(self) -> str:
+        """Write what is pending: all rows were given. Gives the version that the partition will have."""
         self.flush()
         if not self._written:  # an empty answer is an answer: the partition exists, with no rows
             self._write_file(pl.DataFrame(schema=self.table.schema))
+        return self.version
+
+    def finish(self) -> list[AddAction | RemoveAction]:
+        """Write what is pending; gives what to commit. For the lake only."""
+        self.complete()
         partition = {self.table.partition_by: self.relative.partition("=")[2]}
         now = int(time.time() * 1000)
         return [

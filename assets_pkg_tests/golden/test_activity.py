@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assets_pkg.steps.activity import refresh
-from assets_pkg_tests.activities import ActivityBench, Event, crash_at, differences
+from assets_pkg_tests.activities import ActivityBench, Event, crash_at, differences, numbers
 from assets_pkg_tests.workbench import SAMPLES, csv_of, days_from
 
 D1, D2, D3, D4, D5, D6 = days_from(date(2025, 12, 10), 6)
@@ -20,10 +20,6 @@ EVE = D1 - timedelta(days=1)
 @pytest.fixture
 def activity(tmp_path: Path) -> ActivityBench:
     return ActivityBench(tmp_path)
-
-
-def metrics(bench: ActivityBench, day: date) -> dict[str, float]:
-    return {row["metric"]: row["value"] for row in bench.rows("activity_metrics", day)}
 
 
 def every_twenty(day: date, first: int = 0, last: int = 1439) -> list[Event]:
@@ -163,7 +159,7 @@ def test_events_at_one_instant_are_one_session(activity: ActivityBench) -> None:
 def test_one_event_is_a_session(activity: ActivityBench) -> None:
     assert activity.bring(D1, Event("a", f"{D1}T10:00:00Z", kind="page_view")) == [D1]
     assert activity.spans(D1) == [("10 10:00:00.00", "10 10:00:00.00", 1)]
-    assert metrics(activity, D1) == {
+    assert numbers(activity, D1) == {
         "sessions": 1,
         "active_customers": 1,
         "page_views": 1,
@@ -198,7 +194,7 @@ def test_a_session_over_midnight(day: date, last: str, first: str, backwards: bo
     assert ids == {session["session_id"]}
     (daily,) = activity.rows("user_daily", next_day)
     assert (daily["sessions"], daily["events"], daily["active_minutes"]) == (1, 1, 0.0)
-    assert metrics(activity, next_day) == {"sessions": 0, "active_customers": 1, "page_views": 1, "bounce_rate": 0}
+    assert numbers(activity, next_day) == {"sessions": 0, "active_customers": 1, "page_views": 1, "bounce_rate": 0}
     assert differences(activity) == []
 
 
@@ -253,7 +249,7 @@ def test_a_day_without_events_between_two(activity: ActivityBench) -> None:
     activity.bring(D2)
     activity.bring(D3, Event("b", f"{D3}T00:05:00Z"))
     assert [len(activity.rows("sessions", day)) for day in (D1, D2, D3)] == [1, 0, 1]
-    assert metrics(activity, D2) == {"sessions": 0, "active_customers": 0, "page_views": 0, "bounce_rate": 0}
+    assert numbers(activity, D2) == {"sessions": 0, "active_customers": 0, "page_views": 0, "bounce_rate": 0}
     assert differences(activity) == []
 
 
@@ -320,7 +316,7 @@ def test_of_an_event_that_is_resent_the_earliest_ingest_date_wins(
         activity.bring(day, Event("a", f"{D1}T12:00:00Z", kind="view", platform=platform))
     assert activity.counted(D1) == {"a": D1}
     assert [row["platforms"] for row in activity.rows("sessions", D1)] == [["ios"]]
-    assert metrics(activity, D1)["page_views"] == 1
+    assert numbers(activity, D1)["page_views"] == 1
     assert differences(activity) == []
 
 
@@ -385,10 +381,20 @@ def test_a_date_that_loses_its_only_event_is_as_if_it_had_never_had_one(
     for day in ingest_dates:
         activity.bring(day)
     activity.bring(D1, Event("a", f"{D2}T12:00:00Z"))
-    assert metrics(activity, D2)["sessions"] == 1
+    assert numbers(activity, D2)["sessions"] == 1
     activity.bring(D1, Event("a", f"{D1}T12:00:00Z"))
     assert activity.counted(D2) == {}
     assert sorted(activity.by_date("activity_metrics")) == list(ingest_dates)
+    assert differences(activity) == []
+
+
+def test_a_date_that_lost_its_events_has_numbers_once_its_own_files_come(activity: ActivityBench) -> None:
+    """Zeros, though there is not a single row more than before."""
+    activity.bring(D1, Event("a", f"{D2}T12:00:00Z"))
+    activity.bring(D1)
+    assert numbers(activity, D2) == {}
+    activity.bring(D2)
+    assert numbers(activity, D2) == {"sessions": 0, "active_customers": 0, "page_views": 0, "bounce_rate": 0}
     assert differences(activity) == []
 
 
@@ -428,8 +434,8 @@ def test_many_customers_and_days_of_a_file_each(activity: ActivityBench) -> None
         activity.put("events_raw.csv", csv_of([event.texts for event in events]), day)
         activity.clean_events(day)
     assert refresh(activity.work, [D1, D2, D3]) == [D1, D2, D3]
-    assert [metrics(activity, day)["sessions"] for day in (D1, D2, D3)] == [60, 40, 40]
-    assert metrics(activity, D2) == {
+    assert [numbers(activity, day)["sessions"] for day in (D1, D2, D3)] == [60, 40, 40]
+    assert numbers(activity, D2) == {
         "sessions": 40,
         "active_customers": 20,
         "page_views": 0,

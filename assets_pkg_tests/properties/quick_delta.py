@@ -47,7 +47,12 @@ class QuickTable:
         ((column, _equals, day),) = partition_filters
         kept = [file for file in self._files if file["day"] != day]
         added = [
-            {"path": each.path, "num_records": json.loads(each.stats)["numRecords"], "size_bytes": each.size, "day": day}
+            {
+                "path": each.path,
+                "num_records": json.loads(each.stats)["numRecords"],
+                "size_bytes": each.size,
+                "day": day,
+            }
             for each in actions
             if each.partition_values == {column: day}
         ]

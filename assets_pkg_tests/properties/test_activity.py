@@ -1,4 +1,4 @@
-"""Hundreds of random histories on a stand-in for Delta's log, half of them; the others are in test_activity_late.py.
+"""Random histories of events, on a stand-in for Delta's log; half of them: the others are in test_activity_delta.py.
 
 Thousands of longer ones, every one held against a fresh build: `pytest -m slow`.
 """

@@ -1,0 +1,231 @@
+"""The alerts of event dates at their bounds, each case held against the oracle too."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from assets_pkg.steps.activity import refresh
+from assets_pkg_tests.activities import ActivityBench, Event, differences
+from assets_pkg_tests.properties.activity_histories import fast_bench
+from assets_pkg_tests.workbench import Alert, days_from
+
+DAYS = days_from(date(2025, 12, 1), 12)
+TODAY = DAYS[9]
+DROP = [("activity_drop", "high", "active_customers"), ("activity_drop", "high", "sessions")]
+SPIKE = [("activity_spike", "medium", "active_customers"), ("activity_spike", "medium", "sessions")]
+
+
+@pytest.fixture
+def activity() -> Iterator[ActivityBench]:
+    """On the stand-in for Delta, as these are many days."""
+    with fast_bench() as bench:
+        yield bench
+
+
+def visits(day: date, customers: int, sessions_each: int = 1) -> list[Event]:
+    """So many customers, with sessions of one event an hour apart."""
+    start = datetime(day.year, day.month, day.day, 1, tzinfo=UTC)
+    return [
+        Event(f"{day}c{customer}s{session}", start + timedelta(hours=session), f"c{customer}")
+        for customer in range(customers)
+        for session in range(sessions_each)
+    ]
+
+
+def shop(bench: ActivityBench, customers: Mapping[date, int]) -> None:
+    """Days with so many customers of one session, all refreshed at once."""
+    for day, count in customers.items():
+        bench.drop(day, *visits(day, count))
+        bench.clean_events(day)
+    refresh(bench.work, customers)
+
+
+def back(*counts: int) -> dict[date, int]:
+    """Customers of the days before today, yesterday last."""
+    return dict(zip(days_from(TODAY - timedelta(days=len(counts)), len(counts)), counts, strict=True))
+
+
+def fired(bench: ActivityBench, day: date = TODAY) -> list[Alert]:
+    """The alerts of a date, in the table's order; and the oracle agrees on every date."""
+    assert differences(bench) == []
+    return [(row["rule"], row["severity"], row["dataset"]) for row in bench.rows("activity_alerts", day)]
+
+
+# -- bounds --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "today", "expected"),
+    [
+        ((4, 4, 4), 2, []),  # half of it is no drop
+        ((4, 4, 4), 1, DROP),
+        ((200, 200, 200), 100, []),
+        ((200, 200, 200), 99, DROP),  # just below half
+        ((3, 3, 4, 4), 2, []),  # the median of an even number of days lies between: half of it is 1.75
+        ((3, 3, 4, 4), 1, DROP),
+        ((1, 9, 1), 1, []),  # median, not mean
+        ((4, 4, 4), 12, []),  # three times is no spike
+        ((4, 4, 4), 13, SPIKE),
+        ((3, 3, 4, 4), 10, []),  # three times 3.5
+        ((3, 3, 4, 4), 11, SPIKE),
+        ((1, 1, 1, 8, 9, 9, 9), 4, []),  # 8 of seven days
+        ((1, 1, 1, 8, 9, 9, 9), 3, DROP),
+    ],
+)
+def test_bounds(before: tuple[int, ...], today: int, expected: list[Alert], activity: ActivityBench) -> None:
+    shop(activity, {**back(*before), TODAY: today})
+    assert fired(activity) == expected
+
+
+# -- which days count ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [(), (9,), (9, 9)])
+def test_fewer_than_three_days_say_nothing(before: tuple[int, ...], activity: ActivityBench) -> None:
+    shop(activity, {**back(*before), TODAY: 1})
+    assert fired(activity) == []
+
+
+@pytest.mark.parametrize(("oldest", "expected"), [(7, DROP), (8, [])])
+def test_days_with_gaps_between_count_and_the_eighth_before_does_not(
+    oldest: int, expected: list[Alert], activity: ActivityBench
+) -> None:
+    """Dates between them have no metrics; they are no zeros, or the median would be 0."""
+    shop(activity, {TODAY - timedelta(days=back): 9 for back in (oldest, 4, 1)} | {TODAY: 1})
+    assert fired(activity) == expected
+
+
+def test_days_after_do_not_count(activity: ActivityBench) -> None:
+    shop(activity, {**back(9, 9), TODAY: 1, DAYS[10]: 9})
+    assert fired(activity) == []
+
+
+def test_a_day_that_was_processed_without_events_counts_as_zero(activity: ActivityBench) -> None:
+    shop(activity, {**back(0, 0, 9), TODAY: 1})
+    assert fired(activity) == SPIKE  # above three times 0
+
+
+def test_a_date_without_files_of_its_own_counts_by_its_late_events_and_no_more_when_it_lost_them(
+    activity: ActivityBench,
+) -> None:
+    shop(activity, {**back(9, 9), TODAY: 3})
+    other = TODAY - timedelta(days=5)
+    late = other + timedelta(days=2)
+    activity.bring(late)
+    assert fired(activity) == DROP  # the day it lands on is the third, with 0: the median is 9
+    activity.bring(late, *visits(other, 1))
+    assert fired(activity) == []  # the median of 0, 1, 9 and 9 is 5
+    activity.bring(late)
+    assert fired(activity) == DROP
+
+
+def test_a_day_without_a_session_is_a_drop(activity: ActivityBench) -> None:
+    shop(activity, {**back(1, 1, 1), TODAY: 0})
+    assert fired(activity) == DROP
+
+
+def test_zero_after_zeros_is_nothing(activity: ActivityBench) -> None:
+    shop(activity, {**back(0, 0, 0), TODAY: 0})
+    assert fired(activity) == []
+
+
+# -- two metrics ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("usual", "today", "expected"),
+    [
+        ((1, 5), (1, 2), [DROP[1]]),
+        ((5, 1), (2, 3), [DROP[0]]),
+        ((1, 5), (1, 16), [SPIKE[1]]),
+        ((1, 20), (4, 1), [DROP[1], SPIKE[0]]),  # many customers came, each once: sorted by rule, then metric
+        ((5, 1), (1, 16), [DROP[0], SPIKE[1]]),
+    ],
+)
+def test_each_metric_is_judged_by_itself(
+    usual: tuple[int, int], today: tuple[int, int], expected: list[Alert], activity: ActivityBench
+) -> None:
+    """Customers, and sessions of each."""
+    for day in back(0, 0, 0):
+        activity.bring(day, *visits(day, *usual))
+    activity.bring(TODAY, *visits(TODAY, *today))
+    assert fired(activity) == expected
+
+
+def test_sessions_of_the_day_before_are_not_the_days_own(activity: ActivityBench) -> None:
+    """Its only customer came before midnight: there is an active customer and no session."""
+    for day in back(0, 0, 0):
+        activity.bring(day, *visits(day, 1), Event(f"{day}late", f"{day}T23:50:00Z", "c0"))
+    activity.bring(TODAY, Event("after", f"{TODAY}T00:05:00Z", "c0"))
+    assert fired(activity) == [DROP[1]]
+
+
+def test_an_alert_tells_its_numbers(activity: ActivityBench) -> None:
+    shop(activity, {**back(3, 3, 4, 4), TODAY: 1})
+    row = activity.rows("activity_alerts", TODAY)[1]
+    assert row["message"] == "sessions: 1, median of 4 days before 3.5"
+    assert json.loads(row["details"]) == {"sessions": 1, "median": 3.5, "days": 4, "max_drop": 0.5}
+
+
+# -- policy --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("alerts", "today", "expected"),
+    [
+        ({"activity_drop": {"enabled": False}}, 1, []),
+        ({"activity_drop": {"enabled": False}}, 13, SPIKE),
+        ({"activity_spike": {"enabled": False}}, 13, []),
+        ({"activity_drop": {"max_drop": 0.8}}, 1, []),
+        ({"activity_spike": {"max_ratio": 3.5}}, 13, []),
+        ({"activity_drop": {"severity": "low"}}, 1, [("activity_drop", "low", metric) for *_, metric in DROP]),
+        ({"min_history_days": 4}, 1, []),
+    ],
+)
+def test_a_policy_that_changes_judges_again(
+    alerts: dict[str, Any], today: int, expected: list[Alert], activity: ActivityBench
+) -> None:
+    """And nothing else is made again."""
+    shop(activity, {**back(4, 4, 4), TODAY: today})
+    before = activity.activity_versions()["partitions"]
+    other = activity.under({"alerts": alerts}).work
+    assert TODAY in refresh(other, [TODAY])
+    rows = activity.rows("activity_alerts", TODAY)
+    assert [(row["rule"], row["severity"], row["dataset"]) for row in rows] == expected
+    after = activity.activity_versions()["partitions"]
+    assert [table for table in before if after[table] != before[table]] == ["activity_alerts"]
+    assert refresh(other, [TODAY]) == []
+
+
+# -- restated with the days before ---------------------------------------------------------------------
+
+
+def test_alerts_follow_each_of_the_seven_days_before_and_not_the_eighth(activity: ActivityBench) -> None:
+    """Today's 4 are half of a week of 8; with a week of 9 and more they are a drop, as soon as the median moves."""
+    shop(activity, {**back(8, 8, 8, 8, 8, 8, 8, 8), TODAY: 4})
+    assert fired(activity) == []
+    eighth, *week = back(8, 8, 8, 8, 8, 8, 8, 8)
+
+    def version() -> Any:
+        return activity.activity_versions()["partitions"]["activity_alerts"][TODAY]
+
+    before = version()
+    assert TODAY not in activity.bring(eighth, *visits(eighth, 90))
+    assert version() == before
+    for number, day in enumerate(week, start=1):
+        before = version()
+        assert TODAY in activity.bring(day, *visits(day, 9))
+        assert version() != before
+        assert fired(activity) == (DROP if number >= 4 else [])  # four of seven make the median 9
+
+
+def test_a_late_event_restates_the_alerts_of_its_own_date(activity: ActivityBench) -> None:
+    """The day after was never processed, the one after that brings what was missing."""
+    shop(activity, {**back(4, 4, 4), TODAY: 1})
+    assert fired(activity) == DROP
+    activity.bring(DAYS[11], Event("late", f"{TODAY}T12:00:00Z", "newcomer"))
+    assert fired(activity) == []
+    assert fired(activity, DAYS[11]) == DROP
