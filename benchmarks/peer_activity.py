@@ -187,7 +187,7 @@ class PeerActivity:
     def outcome(self) -> dict[str, Any]:
         """Every event date there is, as it is now; not part of what is measured."""
         found = {}
-        for folder in sorted((self.out / "sessions").iterdir()):
+        for folder in sorted((self.out / "events_by_date").iterdir()):
             event_date = folder.name.partition("=")[2]
             metrics = self._read("activity_metrics", event_date)
             alerts = self._read("activity_alerts", event_date) if self._has("activity_alerts", event_date) else ""
@@ -214,6 +214,8 @@ class PeerActivity:
         return [each for each in _days(first, last) if self._has(table, each)]
 
     def _read(self, table: str, event_date: str) -> str:
+        if not self._has(table, event_date):  # no row, no file: a date on which no session starts
+            return f"(SELECT * FROM read_parquet('{self.out / table}/*/*.parquet', hive_partitioning = false) LIMIT 0)"
         return f"read_parquet('{self.out / table}/event_date={event_date}/*.parquet', hive_partitioning = false)"
 
     def _dated(self, table: str, event_dates: Iterable[date]) -> str:
