@@ -108,7 +108,7 @@ def _show_healable(work: Workplace) -> None:
         for day in work.lake.partitions(feed.quarantine):
             if not is_decided_by_now(work, feed, day) and (found := healable_orphans(work, feed, day)).healable:
                 say(
-                    f"[yellow]Healable:[/] {found.healable:,} of {found.orphans:,} orphans in {feed.quarantine} of {day} "
+                    f"[yellow]Healable:[/] {found.healable:,} of {found.orphans:,} orphans of {feed.quarantine} {day} "
                     f"name customers who are known by now; `python -m assets_pkg run --date {day}` heals them.",
                     err,
                 )

@@ -26,7 +26,6 @@ from assets_pkg.orchestration.metadata import ROW_COUNT, frame, records
 from assets_pkg.orchestration.partitions import BACKFILL, days_of
 from assets_pkg.orchestration.workplace import WORKPLACE, only_stale, workplace_of
 from assets_pkg.steps.activity import (
-    EARLY_DAYS,
     GATHER,
     JOIN,
     JUDGE,
@@ -42,18 +41,21 @@ Facts = dict[str, dict[str, Any]]  # by asset
 
 def build_activity_assets(graph: Graph) -> list[dg.AssetsDefinition]:
     """All assets by event date."""
-    activity = graph.policy.activity
-    landed = _window(EVENTS.clean_table, -EARLY_DAYS, activity.late_window_days)
+    early, late = graph.policy.values.early_days, graph.policy.activity.late_window_days
+    landed = _window(EVENTS.clean_table, -early, late)
+    # A backfill visits an asset once, by whichever dependency comes first: all of them must reach as far, or dates are
+    # left out. So what is read of a date's own partition alone may stand here with its neighbours, who matter anyhow.
+    events, runs = _window(EVENTS_BY_DATE.name, -1, 1), _window(SESSION_RUNS.name, -1, 1)
     return [
         _stage(graph, GATHER, "events_by_date", [landed], _told_of_events),
-        _stage(graph, JOIN, "sessions", [EVENTS_BY_DATE.name, _window(SESSION_RUNS.name, -1, 1)], _told_of_sessions),
+        _stage(graph, JOIN, "sessions", [events, runs], _told_of_sessions),
         _stage(
             graph,
             MEASURE,
             "activity_metrics",
-            # Of the clean events only whether the date itself was processed: then it has numbers, if only zeros. Of the
-            # events beside which days they landed on: a restatement says whose fault it is.
-            [SESSION_RUNS.name, SESSIONS.name, _window(EVENTS_BY_DATE.name, -1, 1), _window(EVENTS.clean_table, 0, 0)],
+            # Of the clean events: whether the date itself was processed (then it has numbers, if only zeros), and which
+            # of them came or changed: a restatement says whose doing it is.
+            [runs, SESSIONS.name, events, _window(EVENTS.clean_table, -early - 1, late + 1)],
             _told_of_metrics,
         ),
         _stage(

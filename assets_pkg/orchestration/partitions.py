@@ -9,7 +9,6 @@ import dagster as dg
 
 from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
-from assets_pkg.steps.activity import EARLY_DAYS
 
 # One run takes up to this many days: a month of backfill is one run, and a year's runs stay small enough to retry.
 DAYS_PER_RUN = 31
@@ -28,7 +27,7 @@ def ingest_dates(settings: Settings) -> dg.DailyPartitionsDefinition:
 def event_dates(settings: Settings, policy: Policy) -> dg.DailyPartitionsDefinition:
     """Event dates, from those of the latest events that the first ingest date can bring to those of the earliest."""
     first = settings.first_day - timedelta(days=policy.activity.late_window_days)
-    return dg.DailyPartitionsDefinition(start_date=first.isoformat(), end_offset=1 + EARLY_DAYS)
+    return dg.DailyPartitionsDefinition(start_date=first.isoformat(), end_offset=1 + policy.values.early_days)
 
 
 def days_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[date]:

@@ -140,6 +140,11 @@ class ValuePolicy(_Frozen):
         """How far after its ingest date's end a time may lie."""
         return timedelta(hours=self.clock_skew_hours)
 
+    @property
+    def early_days(self) -> int:
+        """How many days before its own day an event may land, as clocks are wrong by no more."""
+        return -(-self.clock_skew_hours // 24)
+
 
 class NamedCategory(_Frozen):
     """A category with its own canonical names, and other spellings of them."""

@@ -7,7 +7,7 @@ Each carries a digest of the versions it was built from, so what is out of date 
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -39,20 +39,19 @@ from assets_pkg.transforms.split import DATE
 _ID_SEED = 23
 _POLICY = ("activity",)  # the section that decides what counts for a date and what a session is
 _TOLD = "told"
-EARLY_DAYS: Final = 1  # an event may be stamped on the day after it landed (§4)
 
 
 # -- what depends on what -------------------------------------------------------------------------------
 
 
 def ingest_window(work: Workplace, event_date: date) -> list[date]:
-    """The ingest dates whose clean events count for an event date (§4): one day early to the late window."""
-    return around(event_date, -EARLY_DAYS, work.policy.activity.late_window_days)
+    """The ingest dates whose clean events count for an event date (§4): as early as clocks may be wrong, to late."""
+    return around(event_date, -work.policy.values.early_days, work.policy.activity.late_window_days)
 
 
 def event_window(work: Workplace, ingest_date: date) -> list[date]:
     """The event dates whose events an ingest date is part of."""
-    return around(ingest_date, -work.policy.activity.late_window_days, EARLY_DAYS)
+    return around(ingest_date, -work.policy.activity.late_window_days, work.policy.values.early_days)
 
 
 def neighbours(event_date: date) -> list[date]:
@@ -87,10 +86,15 @@ class Stage:
         found = {}
         for each in event_dates:
             inputs = self.inputs(work, each)
-            built = all(is_built_from(work, table.name, each, inputs) for table in self.tables)
-            if not built and self.exists(work, each):
+            if not self._is_built(work, each, inputs) and self.exists(work, each):
                 found[each] = inputs
         return found
+
+    def _is_built(self, work: Workplace, event_date: date, inputs: str) -> bool:
+        return not work.verify and all(
+            is_built_from(work, table.name, event_date, inputs) and work.lake.is_whole(table.name, event_date)
+            for table in self.tables
+        )
 
     def exists(self, work: Workplace, event_date: date) -> bool:
         """Whether the date is any of the stage's: before an event of it came, or its own files, it is not."""
@@ -184,34 +188,27 @@ class _Sources:
     """The clean events that count for an event date, by the ingest date they come from."""
 
     def __init__(self, work: Workplace, event_date: date) -> None:
-        self._event_date = event_date
         # Looked up once: rows are read twice, and must be the same both times, whoever replaces a partition meanwhile.
-        found = {day: work.lake.slices(EVENTS.clean_table, day) for day in ingest_window(work, event_date)}
-        self._slices = {day: slices for day, slices in found.items() if slices}
+        lake = replace(work, frozen=True).lake
+        window = ingest_window(work, event_date)
+        own = {day: lake.slices(EVENTS.clean_table, day, event_date) for day in window}
+        self._landed = {day: lake.slices(EVENTS.clean_table, day) for day in window}
+        self._own = {day: [piece.filter(pl.col(EVENT_DATE) == event_date) for piece in own[day]] for day in window}
         self._seen: dict[date, pl.Series] = {}
         self.days = []
-        for day in self._slices:
-            rows = sum(self._count(piece) for piece in self._slices[day])
-            if rows:
+        for day in window:
+            if rows := sum(map(_height, self._own[day])):
                 self.days.append(day)
                 self._seen[day] = self._seen_before(day, rows)
 
     def rows(self, day: date, columns: list[pl.Expr] | None = None) -> Iterator[pl.DataFrame]:
         """The event date's rows of one ingest date, without those whose event an earlier one of the window holds."""
         seen = self._seen[day]
-        for piece in self._slices[day]:
-            rows = self._of_date(piece)
-            if len(seen):
-                rows = rows.filter(~pl.col("event_id").is_in(seen.implode()))
+        for piece in self._own[day]:
+            rows = piece.filter(~pl.col("event_id").is_in(seen.implode())) if len(seen) else piece
             found = (rows.select(columns) if columns else rows).collect(engine="in-memory")
             if found.height:
                 yield found
-
-    def _of_date(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        return rows.filter(pl.col(EVENT_DATE) == self._event_date)
-
-    def _count(self, rows: pl.LazyFrame) -> int:
-        return int(self._of_date(rows).select(pl.len()).collect(engine="in-memory").item())
 
     def _seen_before(self, day: date, rows: int) -> pl.Series:
         """The ids of an ingest date's rows that an earlier one of the window holds, under any event date.
@@ -219,9 +216,9 @@ class _Sources:
         Hashes find the few that may repeat; only those are compared as texts. Those of the smaller side are held,
         sorted; the larger passes by in slices.
         """
-        own = [self._of_date(piece) for piece in self._slices[day]]
-        earlier = [piece for each in self._slices if each < day for piece in self._slices[each]]
-        others = sum(int(piece.select(pl.len()).collect(engine="in-memory").item()) for piece in earlier)
+        own = self._own[day]
+        earlier = [piece for each, pieces in self._landed.items() if each < day for piece in pieces]
+        others = sum(map(_height, earlier))
         held, passing = (own, earlier) if rows <= others else (earlier, own)
         suspects = _common(held, passing)
         if suspects.is_empty():
@@ -229,6 +226,10 @@ class _Sources:
         is_suspect = _hash().is_in(suspects.implode())
         found = [piece.select("event_id").filter(is_suspect).collect(engine="in-memory") for piece in earlier]
         return pl.concat(found).to_series().unique()
+
+
+def _height(rows: pl.LazyFrame) -> int:
+    return int(rows.select(pl.len()).collect(engine="in-memory").item())
 
 
 def _hash() -> pl.Expr:
@@ -261,11 +262,11 @@ def build_sessions(work: Workplace, event_date: date) -> int:
     starts = transform.session_starts(runs, before, event_date, work.policy)
     made = transform.sessions(runs, starts, after, event_date, work.policy)
     ids = runs.with_columns(started=starts).select(transform.session_ids(pl.col("started"))).to_series()
-    replace = partial(lake.replace, day=event_date, run=work.run, built_from=built_from(inputs))
+    write = partial(lake.replace, day=event_date, run=work.run, built_from=built_from(inputs))
     with (
-        replace(SESSION_EVENTS.name) as events,
-        replace(SESSIONS.name) as sessions,
-        replace(USER_DAILY.name) as users,
+        write(SESSION_EVENTS.name) as events,
+        write(SESSIONS.name) as sessions,
+        write(USER_DAILY.name) as users,
     ):
         sessions.write(made)
         users.write(transform.user_daily(runs))
@@ -283,9 +284,9 @@ def measure_activity(work: Workplace, event_date: date) -> pl.DataFrame:
     """
     lake = work.lake
     inputs = _measured_from(work, event_date)
-    before = lake.scan(ACTIVITY_METRICS.name, [event_date]).drop(EVENT_DATE).collect()
     if is_current(work, (ACTIVITY_METRICS.name, RESTATEMENTS.name), event_date, inputs):
-        return restated(before, before)
+        return pl.DataFrame(schema=RESTATEMENTS.schema)
+    before = lake.scan(ACTIVITY_METRICS.name, [event_date]).drop(EVENT_DATE).collect()
     runs, sessions = (lake.scan(table.name, [event_date]) for table in (SESSION_RUNS, SESSIONS))
     rows = activity_metrics(runs, sessions)
     if not lake.rows(SESSION_RUNS.name, event_date) and not is_processed(work, event_date):

@@ -37,7 +37,7 @@ class Workplace:
     @cached_property
     def lake(self) -> Lake:
         """The tables."""
-        return Lake(self.settings.lake_dir, frozen=self.frozen)
+        return Lake(self.settings.lake_dir, frozen=self.frozen, anew=self.verify)
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -30,7 +30,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.schema import ArrayType, PrimitiveType
 from deltalake.transaction import AddAction, RemoveAction
 
-from assets_pkg.contracts.tables import TABLES, Table
+from assets_pkg.contracts.tables import EVENT_DATE, TABLES, Table
 
 ROWS_PER_FILE: Final = 400_000
 _COMPRESSION_LEVEL: Final = 1  # zstd-1 makes the smallest files and is no slower than lz4 or snappy here
@@ -54,6 +54,8 @@ class DataFile:
     bytes: int
     digest: str
     built_from: str
+    dates: tuple[date, date] | None = None
+    """The first and last event date of its rows, where the log says."""
 
     def facts(self) -> dict[str, str]:
         """What its writer said of its rows with `describe`."""
@@ -72,18 +74,29 @@ class Partition:
     built_from: str
 
 
+@dataclass(frozen=True)
+class _Written:
+    """A data file that no commit names yet. `stats`: what the log is to say of its rows, as Delta has it."""
+
+    name: str
+    bytes: int
+    rows: int
+    digest: str
+    stats: str
+
+
 @dataclass
 class PartitionWriter:
     """Takes the rows of one partition, in order, and keeps them out of the table until the partition is committed."""
 
     table: Table
+    day: date
     folder: Path
     relative: str
     built_from: str = ""
     rows: int = 0
-    _pending: list[pl.DataFrame] = field(default_factory=list)
-    _pending_rows: int = 0
-    _written: list[tuple[str, int, int, str]] = field(default_factory=list)  # name, bytes, rows, digest
+    _pending: dict[bool, list[pl.DataFrame]] = field(default_factory=dict)
+    _written: list[_Written] = field(default_factory=list)
     _facts: Callable[[], dict[str, str]] = dict
 
     def describe(self, facts: Callable[[], dict[str, str]]) -> None:
@@ -95,21 +108,36 @@ class PartitionWriter:
         self._facts = facts
 
     def write(self, frame: pl.DataFrame) -> None:
-        """Add rows. The columns must be the table's, in its order; anything else is a fault of ours and raises."""
+        """Add rows. The columns must be the table's, in its order; anything else is a fault of ours and raises.
+
+        Events that did not happen on the day they landed get data files of their own, so that who looks for those of
+        one date need not read those of another.
+        """
         if frame.schema != self.table.schema:
             raise LakeError(f"{self.table.name}: rows have {frame.schema}, the table has {self.table.schema}")
-        for piece in frame.iter_slices(ROWS_PER_FILE) if frame.height > ROWS_PER_FILE else (frame,):
-            self.rows += piece.height
-            self._pending.append(piece)
-            self._pending_rows += piece.height
-            if self._pending_rows >= ROWS_PER_FILE:
-                self.flush()
+        if EVENT_DATE in frame.columns and not (own := frame[EVENT_DATE].eq_missing(self.day)).all():
+            self._add(frame.filter(own), is_own=True)
+            self._add(frame.filter(~own), is_own=False)
+        else:
+            self._add(frame, is_own=True)
+
+    def _add(self, frame: pl.DataFrame, *, is_own: bool) -> None:
+        pending = self._pending.setdefault(is_own, [])
+        while frame.height:
+            room = ROWS_PER_FILE - sum(map(len, pending))
+            pending.append(frame.head(room))
+            self.rows += pending[-1].height
+            frame = frame.slice(room)
+            if pending[-1].height == room:
+                self._write_file(pl.concat(pending))
+                pending.clear()
 
     def flush(self) -> None:
-        """Put what is pending into a data file, so that rows before and after share none."""
-        if self._pending_rows:
-            self._write_file(pl.concat(self._pending))
-        self._pending, self._pending_rows = [], 0
+        """Put what is pending into data files, so that rows before and after share none."""
+        for pending in self._pending.values():
+            if pending:
+                self._write_file(pl.concat(pending))
+        self._pending = {}
 
     def mark(self) -> int:
         """A point to come back to with `back_to`."""
@@ -118,11 +146,11 @@ class PartitionWriter:
 
     def back_to(self, mark: int) -> None:
         """Forget all rows written since `mark`."""
-        self._pending, self._pending_rows = [], 0
-        for name, *_ in self._written[mark:]:
-            (self.folder / name).unlink(missing_ok=True)
+        self._pending = {}
+        for file in self._written[mark:]:
+            (self.folder / file.name).unlink(missing_ok=True)
         del self._written[mark:]
-        self.rows = sum(rows for _, _, rows, _ in self._written)
+        self.rows = sum(file.rows for file in self._written)
 
     def _write_file(self, frame: pl.DataFrame) -> None:
         buffer = io.BytesIO()
@@ -140,7 +168,12 @@ class PartitionWriter:
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / name).open("wb") as stream:
                 stream.write(content)
-        self._written.append((name, len(content), frame.height, digest))
+        stats: dict[str, Any] = {"numRecords": frame.height}
+        if EVENT_DATE in frame.columns and frame.height:
+            stats["minValues"], stats["maxValues"] = (
+                {EVENT_DATE: str(bound)} for bound in (frame[EVENT_DATE].min(), frame[EVENT_DATE].max())
+            )
+        self._written.append(_Written(name, len(content), frame.height, digest, json.dumps(stats)))
 
     def complete(self) -> str:
         """Write what is pending: all rows were given. Gives the version that the partition will have."""
@@ -155,19 +188,19 @@ class PartitionWriter:
         partition = {self.table.partition_by: self.relative.partition("=")[2]}
         now = int(time.time() * 1000)
         return [
-            AddAction(f"{self.relative}/{name}", size, partition, now, True, json.dumps({"numRecords": rows}))
-            for name, size, rows, _ in self._written
+            AddAction(f"{self.relative}/{file.name}", file.bytes, partition, now, True, file.stats)
+            for file in self._written
         ]
 
     def discard(self) -> None:
         """Remove what was written."""
-        for name, *_ in self._written:
-            (self.folder / name).unlink(missing_ok=True)
+        for file in self._written:
+            (self.folder / file.name).unlink(missing_ok=True)
 
     @property
     def version(self) -> str:
         """The content version that the partition has, or would have, with these rows."""
-        return _version(digest for _, _, _, digest in self._written)
+        return _version(file.digest for file in self._written)
 
 
 @dataclass(frozen=True)
@@ -207,11 +240,16 @@ class _Contents:
 
 
 class Lake:
-    """The tables of `contracts.tables` under one folder. A `frozen` one shows them as they are when first looked at."""
+    """The tables of `contracts.tables` under one folder.
 
-    def __init__(self, root: Path, *, frozen: bool = False) -> None:
+    A `frozen` one shows them as they are when first looked at. One that writes `anew` also replaces partitions by what
+    they seem to hold: their bytes may have spoilt.
+    """
+
+    def __init__(self, root: Path, *, frozen: bool = False, anew: bool = False) -> None:
         self.root = root
         self._frozen = frozen
+        self._anew = anew
         self._seen: dict[str, _Contents] = {}
 
     # -- reading ----------------------------------------------------------------------------------------
@@ -257,11 +295,15 @@ class Lake:
         ]
         return pl.concat(frames) if frames else pl.LazyFrame(schema=spec.full_schema)
 
-    def slices(self, table: str, day: date) -> list[pl.LazyFrame]:
-        """The rows of a partition in pieces of at most ROWS_PER_FILE (without the partition column), in order."""
+    def slices(self, table: str, day: date, event_date: date | None = None) -> list[pl.LazyFrame]:
+        """The rows of a partition in pieces of at most ROWS_PER_FILE (without the partition column), in order.
+
+        With `event_date`: without data files that hold none of it.
+        """
         return [
             pl.scan_parquet(file.location).slice(offset, ROWS_PER_FILE)
             for file in self.files(table, day)
+            if event_date is None or file.dates is None or file.dates[0] <= event_date <= file.dates[1]
             for offset in range(0, file.rows, ROWS_PER_FILE)
         ]
 
@@ -276,7 +318,7 @@ class Lake:
         """
         spec = TABLES[table]
         relative = f"{spec.partition_by}={day.isoformat()}"
-        writer = PartitionWriter(spec, self.root / table / relative, relative, built_from)
+        writer = PartitionWriter(spec, day, self.root / table / relative, relative, built_from)
         try:
             yield writer
             actions = writer.finish()
@@ -284,7 +326,8 @@ class Lake:
             writer.discard()
             raise
         before = self.partition(table, day)
-        if before and (before.version, before.built_from) == (writer.version, built_from):
+        same = before is not None and (before.version, before.built_from) == (writer.version, built_from)
+        if same and self.is_whole(table, day) and not self._anew:
             writer.discard()
         else:
             # From here on nothing is discarded: a commit that seems to fail may have been done. Files that no
@@ -353,24 +396,34 @@ class Lake:
             return _Commit.at(log / name)
         except (FileNotFoundError, ValueError):
             return None
+        except OSError as error:
+            raise LakeError(f"{table} cannot be read at {log.parent}: {error.strerror or error}") from error
 
     def _listed(self, table: str) -> dict[date, list[DataFile]]:
         delta = self._open(table)
         if delta is None:
             return {}
-        actions: Any = pl.DataFrame(delta.get_add_actions(flatten=True)).select(
+        actions: Any = pl.DataFrame(delta.get_add_actions(flatten=True))
+        bounds = {"first": f"min.{EVENT_DATE}", "last": f"max.{EVENT_DATE}"}
+        actions = actions.select(
             "path",
             pl.col("num_records").alias("rows"),
             pl.col("size_bytes").alias("bytes"),
             pl.col(f"partition.{TABLES[table].partition_by}").alias("day"),
+            *(
+                (pl.col(bound) if bound in actions.columns else pl.lit(None, pl.Date)).alias(name)
+                for name, bound in bounds.items()
+            ),
         )
         found: dict[date, list[DataFile]] = {}
-        for path, rows, size, day in sorted(actions.iter_rows()):
+        for path, rows, size, day, first, last in sorted(actions.iter_rows(), key=lambda action: action[0]):
             parts = Path(path).stem.split("-")
             # A file that others compacted: its name is its version, and nobody says what it was built from.
             digest, built_from = parts[2:4] if len(parts) == _NAME_PARTS else (path, _UNSAID)
             said = "" if built_from == _UNSAID else built_from
-            found.setdefault(day, []).append(DataFile(str(self.root / table / path), rows, size, digest, said))
+            found.setdefault(day, []).append(
+                DataFile(str(self.root / table / path), rows, size, digest, said, (first, last) if first else None)
+            )
         return found
 
 

@@ -28,14 +28,14 @@ Result = dg.ExecuteInProcessResult
 class Pipeline:
     """A workbench whose days are run by the project's own job."""
 
-    def __init__(self, folder: Path, instance: dg.DagsterInstance, overlay: dict[str, Any] | None = None) -> None:
-        self.bench = Workbench(folder, overlay)
+    def __init__(self, bench: Workbench, instance: dg.DagsterInstance) -> None:
+        self.bench = bench
         self.instance = instance
         self.defs = build_definitions(self.bench.settings, self.bench.work.policy)
 
     def under(self, overlay: dict[str, Any]) -> "Pipeline":
         """The same data and instance under another policy."""
-        return Pipeline(self.bench.folder, self.instance, overlay)
+        return Pipeline(self.bench.under(overlay), self.instance)
 
     def run(
         self,
@@ -88,7 +88,7 @@ def _days(first: date, last: date | None) -> dict[str, str]:
 def pipeline_in(folder: Path) -> Iterator[Pipeline]:
     """A pipeline with an instance that lives as long as the block."""
     with instance_for_test() as instance:
-        yield Pipeline(folder, instance)
+        yield Pipeline(Workbench(folder), instance)
 
 
 def evaluations(result: Result) -> dict[tuple[str, str, str], AssetCheckEvaluation]:

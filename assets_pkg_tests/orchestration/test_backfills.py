@@ -12,9 +12,10 @@ import pytest
 from dagster._core.execution.asset_backfill import AssetBackfillData
 from dagster._core.test_utils import instance_for_test
 
+from assets_pkg.contracts.tables import ACTIVITY_TABLES
 from assets_pkg.definitions import build_definitions
 from assets_pkg.settings import Settings
-from assets_pkg_tests.workbench import ROOT
+from assets_pkg_tests.workbench import ROOT, days_from
 
 FIRST = date(2025, 10, 1)
 DAYS = [str(FIRST + timedelta(days=count)) for count in range(30)]
@@ -24,9 +25,8 @@ ASSETS = sorted(_GRAPH.executable_asset_keys)
 CHECKS = sorted(_GRAPH.asset_check_keys)
 
 
-@pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources`:DeprecationWarning")  # Dagster's own use of it
-def test_a_backfill_of_30_days_targets_those_days_of_every_asset_and_no_other() -> None:
-    # A mapping over other days makes Dagster add days to the backfill, and split it into runs per stage.
+def targeted() -> dict[str, list[str]]:
+    """The partitions of each asset that a backfill of DAYS of all assets targets."""
     with instance_for_test() as instance:
         data = AssetBackfillData.from_asset_partitions(
             asset_graph=_GRAPH,
@@ -36,10 +36,54 @@ def test_a_backfill_of_30_days_targets_those_days_of_every_asset_and_no_other() 
             backfill_start_timestamp=datetime(2026, 3, 1, tzinfo=UTC).timestamp(),
             all_partitions=False,
         )
-    targeted = {
-        key.to_user_string(): set(data.get_target_partitions_subset(key).get_partition_keys()) for key in ASSETS
-    }
-    assert {name: len(days) for name, days in targeted.items() if days != set(DAYS)} == {}
+    return {key.to_user_string(): sorted(data.get_target_partitions_subset(key).get_partition_keys()) for key in ASSETS}
+
+
+# Dagster's own use of it.
+own_use = pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources`:DeprecationWarning")
+
+
+@own_use
+def test_a_backfill_of_30_days_targets_those_ingest_dates_and_no_other() -> None:
+    # A mapping over other days makes Dagster add days to the backfill, and split it into runs per stage.
+    found = targeted()
+    assert {name: len(days) for name, days in found.items() if name not in ACTIVITY_TABLES and days != DAYS} == {}
+    assert {name: len(days) for name, days in found.items() if not set(DAYS) <= set(days)} == {}
+
+
+def around(before: int, after: int) -> list[str]:
+    """DAYS and some before and after them."""
+    return [str(day) for day in days_from(FIRST - timedelta(days=before), 30 + before + after)]
+
+
+BY_EVENT_DATE = {
+    "events_by_date": around(2, 1),
+    "session_runs": around(2, 1),
+    "session_events": around(3, 2),
+    "sessions": around(3, 2),
+    "user_daily": around(3, 2),
+    "activity_metrics": around(3, 2),
+    "restatements": around(3, 2),
+    "activity_alerts": around(3, 2 + 7),
+}
+
+
+@own_use
+@pytest.mark.xfail(
+    strict=True,
+    reason="Dagster comes to an asset once, by whichever parent is first in a set: the metrics, which depend on clean "
+    "events, runs and sessions at once, get the dates of one of them, other ones in other processes, and other ones "
+    "than their sibling restatements. With sessions as only parent (or mappings as wide) the order would not matter",
+)
+@pytest.mark.parametrize("last_first", [False, True])
+def test_a_backfill_targets_every_event_date_that_its_days_touch_in_whatever_order_dagster_walks(
+    monkeypatch: pytest.MonkeyPatch, *, last_first: bool
+) -> None:
+    for key in ASSETS:
+        node = _GRAPH.get(key)
+        monkeypatch.setattr(node, "child_keys", sorted(node.child_keys, reverse=last_first))
+    found = targeted()
+    assert {name: found[name] for name in BY_EVENT_DATE} == BY_EVENT_DATE
 
 
 @pytest.mark.parametrize("asset", ASSETS, ids=lambda key: key.to_user_string())

@@ -107,9 +107,7 @@ def test_days_reach_from_the_first_day_of_the_settings_to_today(
 # -- job and schedule -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("job", "names"), [(DAILY_JOB, {*INGEST_TABLES, REPORT}), (ACTIVITY_JOB, {*ACTIVITY_TABLES})]
-)
+@pytest.mark.parametrize(("job", "names"), [(DAILY_JOB, {*INGEST_TABLES, REPORT}), (ACTIVITY_JOB, {*ACTIVITY_TABLES})])
 def test_a_job_has_every_asset_and_check_of_its_dates(job: str, names: set[str]) -> None:
     graph = DEFS.resolve_job_def(job).asset_layer.asset_graph
     assert {key.to_user_string() for key in graph.executable_asset_keys} == names

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from assets_pkg.contracts.feeds import FEEDS
-from assets_pkg.contracts.tables import INGEST_TABLES
+from assets_pkg.contracts.tables import TABLES
+from assets_pkg.policy.columns import INGEST_DATE
+from assets_pkg.steps.activity import refresh
 from assets_pkg.storage.lake import Partition
 from assets_pkg.storage.locks import FolderLocks, days_locked
 from assets_pkg_tests.orchestration.pipeline import command_line, environment, good_day, put_files
@@ -20,7 +22,7 @@ from assets_pkg_tests.workbench import DAY, ROOT, Workbench
 
 # What a run leaves behind, in the order in which it does. A kill comes as soon as one of them is there.
 INSTANTS = [
-    "data/locks/2025-12-10.holder",
+    "data/locks/ingest_date/2025-12-10.holder",
     "data/ledger.db",
     "data/lake/raw_events/ingest_date=2025-12-10/*.parquet",
     "data/lake/raw_events/_delta_log/00000000000000000001.json",
@@ -56,7 +58,7 @@ def started(folder: Path, **settings: str) -> subprocess.Popen[str]:
 
 def tables(bench: Workbench) -> dict[str, dict[date, Partition]]:
     """Each partition's content version."""
-    return {table: bench.work.lake.partitions(table) for table in INGEST_TABLES}
+    return {table: bench.work.lake.partitions(table) for table in TABLES}
 
 
 def ledger(bench: Workbench) -> list[tuple[str, str, int]]:
@@ -70,6 +72,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     bench = Workbench(tmp_path_factory.mktemp("undisturbed"))
     put_files(bench, DAY, good_day(DAY))
     bench.run_day()
+    refresh(bench.work, [DAY])
     return bench
 
 
@@ -77,7 +80,7 @@ def as_undisturbed(bench: Workbench, undisturbed: Workbench) -> None:
     assert tables(bench) == tables(undisturbed)
     assert bench.report_bytes() == undisturbed.report_bytes()
     assert ledger(bench) == ledger(undisturbed)
-    for table in INGEST_TABLES:  # the rows are there, not only their names
+    for table in TABLES:  # the rows are there, not only their names
         assert bench.work.lake.scan(table, [DAY]).collect().height == bench.work.lake.rows(table, DAY)
 
 
@@ -117,7 +120,7 @@ def test_a_run_that_may_not_wait_fails_and_names_who_holds_the_day(tmp_path: Pat
     bench = Workbench(project(tmp_path))
     put_files(bench, DAY, good_day(DAY))
     with days_locked(FolderLocks(bench.settings.lock_dir, "an-earlier-run"), [DAY], wait_seconds=0, say=print):
-        holder = json.loads((bench.settings.lock_dir / f"{DAY}.holder").read_text())
+        holder = json.loads((bench.settings.lock_dir / INGEST_DATE / f"{DAY}.holder").read_text())
         told = command_line(
             "run", "--date", str(DAY), folder=tmp_path, home=tmp_path, PIPELINE_LOCK_WAIT_SECONDS=seconds
         )
@@ -179,6 +182,7 @@ def test_a_rerun_over_changed_files_that_was_killed_leaves_old_or_new_partitions
     other = Workbench(tmp_path / "undisturbed")
     put_files(other, DAY, {**good_day(DAY), "events_raw.csv": corrected})
     other.run_day()
+    refresh(other.work, [DAY])
     new = tables(other)
     for table, partitions in tables(bench).items():
         assert partitions[DAY] in (old[table][DAY], new[table][DAY])

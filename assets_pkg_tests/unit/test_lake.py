@@ -32,9 +32,9 @@ def numbers(*values: float) -> pl.DataFrame:
     return pl.DataFrame([("events", "x", None, float(value)) for value in values], schema=schema, orient="row")
 
 
-def put(lake: Lake, day: date, *values: float, run: str = "") -> None:
+def put(lake: Lake, day: date, *values: float, run: str = "", built_from: str = "") -> None:
     """Replace a partition."""
-    with lake.replace(TABLE, day, run) as writer:
+    with lake.replace(TABLE, day, run, built_from) as writer:
         writer.write(numbers(*values))
 
 
@@ -291,6 +291,71 @@ def test_equal_versions_are_equal_rows(lake: Lake, tmp_path: Path) -> None:
     assert len(versions) == 6
     put(lake, D3, 1, 2)
     assert lake.version(TABLE, D3) == lake.version(TABLE, D1)
+
+
+def test_what_a_partition_is_built_from_is_told_by_the_log_alone(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lake_module, "ROWS_PER_FILE", 1)
+    put(lake, D1, 1, 2, built_from="abc.def1")
+    put(lake, D2, 1, 2)
+    for file in lake.files(TABLE, D1):
+        Path(file.location).unlink()
+    told = Lake(lake.root).partitions(TABLE)
+    assert {day: each.built_from for day, each in told.items()} == {D1: "abc.def1", D2: ""}
+    assert told[D1].version == told[D2].version, "equal rows, whatever they were built from"
+
+
+def test_the_same_rows_built_from_something_else_are_one_commit(lake: Lake) -> None:
+    put(lake, D1, 1, built_from="before")
+    version, before = lake.version(TABLE, D1), commits(lake)
+    for _ in range(2):
+        put(lake, D1, 1, built_from="after")
+    assert (lake.version(TABLE, D1), commits(lake)) == (version, before + 1)
+    assert lake.partitions(TABLE)[D1].built_from == "after"
+    assert held(lake, D1) == [1]
+
+
+def test_files_that_others_compacted_are_built_from_nobody_knows_what(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake_module, "ROWS_PER_FILE", 1)
+    put(lake, D1, 1, 2, built_from="abc")
+    DeltaTable(lake.root / TABLE).optimize.compact()
+    assert len(lake.files(TABLE, D1)) == 1
+    assert lake.partitions(TABLE)[D1].built_from == ""
+
+
+def test_a_data_file_keeps_what_was_said_of_its_rows(lake: Lake) -> None:
+    with lake.replace(TABLE, D1) as writer:
+        writer.write(numbers(1))
+        writer.describe(lambda: {"told": "of two"})
+        writer.write(numbers(2))
+    assert [file.facts() for file in lake.files(TABLE, D1)] == [{}, {"told": "of two"}]
+    assert held(lake, D1) == [1, 2]
+
+
+def test_a_partition_is_whole_when_its_files_are_there_as_long_as_the_log_says(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake_module, "ROWS_PER_FILE", 1)
+    put(lake, D1, 1, 2)
+    assert lake.is_whole(TABLE, D1)
+    *_, last = lake.files(TABLE, D1)
+    content = Path(last.location).read_bytes()
+    for broken in (content[:-1], content + b"x"):
+        Path(last.location).write_bytes(broken)
+        assert not lake.is_whole(TABLE, D1)
+    Path(last.location).unlink()
+    assert not lake.is_whole(TABLE, D1)
+
+
+def test_a_frozen_lake_shows_a_table_as_when_first_looked_at(lake: Lake) -> None:
+    put(lake, D1, 1)
+    frozen = Lake(lake.root, frozen=True)
+    assert frozen.rows(TABLE, D1) == 1
+    put(lake, D1, 1, 2)
+    put(lake, D2, 3)
+    assert (list(frozen.partitions(TABLE)), held(frozen, D1)) == ([D1], [1])
+    assert list(lake.partitions(TABLE)) == [D1, D2], "any other sees each commit at once"
 
 
 def test_partitions_tell_version_and_rows(lake: Lake) -> None:

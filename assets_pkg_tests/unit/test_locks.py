@@ -150,7 +150,10 @@ def test_the_same_days_of_the_other_axis_are_free(place: Place) -> None:
         held_by_another(place, "other", D1),
         place.days_locked([D1], "mine", wait_seconds=0, say=silent, axis=EVENT_DATE),
     ):
-        with pytest.raises(DayIsBusyError, match="run other"), place.days_locked([D1], "third", wait_seconds=0, say=silent):
+        with (
+            pytest.raises(DayIsBusyError, match="run other"),
+            place.days_locked([D1], "third", wait_seconds=0, say=silent),
+        ):
             pytest.fail("two runs have the same ingest date")
         with (
             pytest.raises(DayIsBusyError, match="run mine"),
