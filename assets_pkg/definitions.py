@@ -38,7 +38,10 @@ def _definitions(settings: Settings, graph: Graph) -> dg.Definitions:
         asset_checks=[*build_checks(graph), *build_activity_checks(graph)],
         jobs=[daily, activity],
         schedules=[build_schedule(daily, settings)],
-        sensors=[build_pending_days(daily, settings), build_refresh_sensor(dg.AssetSelection.groups(GROUP))],
+        sensors=[
+            build_pending_days(daily, settings),
+            build_refresh_sensor(dg.AssetSelection.groups(GROUP), graph.policy),
+        ],
         resources={WORKPLACE: workplace_resource(settings, graph.policy)},
         executor=dg.in_process_executor,
     )

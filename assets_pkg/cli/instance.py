@@ -8,7 +8,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from itertools import chain
 from pathlib import Path
@@ -23,10 +23,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assets_pkg.cli.console import INTERRUPTED, err, fail, say
 from assets_pkg.orchestration.jobs import DAILY_JOB
+from assets_pkg.orchestration.launcher import PROCESS, command_is_gone
 from assets_pkg.orchestration.partitions import RunOfDays, range_tags, runs_of, spans_of
 from assets_pkg.orchestration.workplace import ACTIVITY_JOB, ONLY_STALE, VERIFY
 from assets_pkg.steps.activity import reach
 from assets_pkg.steps.workplace import Workplace
+from assets_pkg.storage.lake import LakeError
 from assets_pkg.storage.ledger import LedgerError
 
 
@@ -64,7 +66,7 @@ def process(days: list[date], work: Workplace, *, verify: bool = False) -> Proce
                     "went under another path.",
                     err,
                 )
-        done.succeeded &= runner.refresh(done.ingest_dates, work)
+        done.succeeded &= runner.refresh(done.ingest_dates, replace(work, verify=verify))
         done.event_dates = sorted(runner.refreshed)
     return done
 
@@ -120,7 +122,7 @@ class _Runner:
 
         self._defs = defs
         self._instance = instance
-        self._tags = {_PROCESS: f"{socket.gethostname()}:{os.getpid()}", **({VERIFY: "true"} if verify else {})}
+        self._tags = {PROCESS: f"{socket.gethostname()}:{os.getpid()}", **({VERIFY: "true"} if verify else {})}
         self.refreshed: set[date] = set()
 
     def process(self, days: list[date]) -> bool:
@@ -131,8 +133,11 @@ class _Runner:
     def refresh(self, ingest_dates: list[date], work: Workplace) -> bool:
         """Bring the event dates up to date that ingest dates touch, if any is not; whether all succeeded."""
         reached = reach(work, ingest_dates)
-        if not any(stage.stale(work, dates) for stage, dates in reached.items()):
-            return True
+        try:
+            if not any(stage.stale(work, dates) for stage, dates in reached.items()):
+                return True
+        except LakeError as error:
+            fail(str(error))
         days = self._defs.resolve_job_def(ACTIVITY_JOB).partitions_def
         dates = [each for each in {*chain(*reached.values())} if days is None or days.has_partition_key(str(each))]
         succeeded = True
@@ -161,25 +166,11 @@ class _Runner:
         return result
 
 
-_PROCESS = "pipeline/process"
-
-
 def bury_dead_runs(instance: dg.DagsterInstance) -> None:
     """Mark runs of ours that were killed as failed: nobody else can tell, and each would hold a place in the queue."""
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-        host, _, process_id = run.tags.get(_PROCESS, "").partition(":")
-        if host == socket.gethostname() and not _is_alive(int(process_id)):
-            instance.report_run_failed(run, f"process {process_id} of the command line is gone; run its days again")
-
-
-def _is_alive(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        if command_is_gone(run):
+            instance.report_run_failed(run, f"{run.tags[PROCESS]}, a command line, is gone; run its days again")
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def run(
         bool, typer.Option("--fail-on-alert", help="exit with 3 on alerts of severity high")
     ] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="hash every raw file, also those that nobody seems to have touched")
+        bool, typer.Option("--verify", help="take nothing on trust: hash every raw file, build every partition anew")
     ] = False,
 ) -> None:
     """Process ingest dates, raw files to alerts, and refresh the event dates that they touch, with every check."""

@@ -72,10 +72,15 @@ def _session_checks(graph: Graph) -> list[Check]:
             blocking=True,
             partitions_def=graph.event_dates,
         )
-        return Check(spec, _judge(find, asset, beside=beside), _sessions_state)
+        return Check(spec, _judge(find, asset, beside=beside), _sessions_state, beside=beside)
 
     return [
-        check(each_in_one_session, SESSION_EVENTS.name, "Every event of the date stands in exactly one session."),
+        check(
+            each_in_one_session,
+            SESSION_EVENTS.name,
+            "Every event of the date stands in exactly one session.",
+            beside=True,
+        ),
         check(
             sessions_add_up,
             SESSIONS.name,
@@ -132,6 +137,7 @@ def _alert_checks(graph: Graph) -> list[Check]:
                 partitions_def=graph.event_dates,
             ),
             _judge_rule(rule, dataset),
+            follows=ACTIVITY_ALERTS.name,
         )
         for rule, spec in ACTIVITY_SPECS.items()
         if getattr(graph.policy.alerts, rule).enabled

@@ -12,10 +12,15 @@ from typing import Final
 import dagster as dg
 from dagster import AutomationCondition as Condition
 from dagster import AutomationContext, AutomationResult
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._record import copy
 
+from assets_pkg.contracts.tables import ACTIVITY_TABLES
+from assets_pkg.orchestration.partitions import partition_tags, runs_of
+from assets_pkg.orchestration.workplace import ONLY_STALE
 from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
-from assets_pkg.steps.activity import Stage
+from assets_pkg.steps.activity import Stage, around
 from assets_pkg.steps.workplace import Workplace
 
 REFRESH: Final = "refresh_event_dates"
@@ -79,9 +84,48 @@ def stale_by(stage: Stage, settings: Settings, policy: Policy) -> Condition[dg.A
     )
 
 
-def build_refresh_sensor(assets: dg.AssetSelection) -> dg.AutomationConditionSensorDefinition:
+class RefreshSensor(dg.AutomationConditionSensorDefinition):
+    """What the conditions request on a tick, as runs of all stages over stretches of dates.
+
+    Left to Dagster, each stage would be a backfill, which takes a minute to begin and to be seen as ended. Such a run
+    brings every date up to date that the requested ones can change, and leaves alone what is.
+    """
+
+    history_days = 0  # set by build_refresh_sensor: Dagster's own constructor takes no more
+
+    def evaluate_tick(self, context: dg.SensorEvaluationContext) -> SensorExecutionData:
+        """The conditions' own verdicts and cursor; only the runs are others."""
+        told = super().evaluate_tick(context)
+        asked = {each for request in told.run_requests or () for each in _dates(request)}
+        if not asked or context.repository_def is None or not told.run_requests:
+            return told
+        tables = [dg.AssetKey(name) for name in ACTIVITY_TABLES]
+        days = context.repository_def.asset_graph.get(tables[0]).partitions_def
+        reached = {later for each in asked for later in around(each, -1, 1 + self.history_days)}
+        runs = runs_of(each for each in reached if days is None or days.has_partition_key(str(each)))
+        own = {**dg.DagsterRun.tags_for_sensor(self), ONLY_STALE: "true"}
+        requests = [
+            dg.RunRequest(
+                job_name=told.run_requests[0].job_name,
+                asset_selection=tables,
+                partition_key=run.key,
+                tags={**own, **run.tags, **(partition_tags(run.key) if run.key else {})},
+            )
+            for run in runs
+        ]
+        return copy(told, run_requests=requests)
+
+
+def _dates(request: dg.RunRequest) -> set[date]:
+    """The dates that a request of the conditions is about: several are asked for as a backfill."""
+    subset = request.asset_graph_subset
+    keys = {each.partition_key for each in subset.iterate_asset_partitions()} if subset else {request.partition_key}
+    return {date.fromisoformat(key) for key in keys if key}
+
+
+def build_refresh_sensor(assets: dg.AssetSelection, policy: Policy) -> dg.AutomationConditionSensorDefinition:
     """Asks the conditions, in the code server, where the lake can be looked at."""
-    return dg.AutomationConditionSensorDefinition(
+    sensor = RefreshSensor(
         REFRESH,
         target=assets,
         use_user_code_server=True,
@@ -89,3 +133,5 @@ def build_refresh_sensor(assets: dg.AssetSelection) -> dg.AutomationConditionSen
         minimum_interval_seconds=_TICK_SECONDS,
         description="Refreshes the event dates that new or changed clean events touch, and no others.",
     )
+    sensor.history_days = policy.alerts.history_days
+    return sensor

@@ -161,7 +161,7 @@ def _orphan_checks(feed: Feed, graph: Graph) -> dg.AssetChecksDefinition:
             yield log.evaluation(spec, day, _judge_orphans(work, feed, day))
         for day in sorted(day for day in others if not is_decided_by_now(work, feed, day)):
             verdict = _judge_orphans(work, feed, day)
-            if verdict.passed != log.has_passed(spec, day):
+            if not log.has_said(spec, day, verdict):
                 yield log.evaluation(spec, day, verdict)
         yield done(spec)
 

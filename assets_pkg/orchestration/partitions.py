@@ -83,6 +83,11 @@ def spans_of(days: Iterable[date]) -> list[tuple[date, date]]:
     return spans
 
 
+def partition_tags(key: str) -> dict[str, str]:
+    """The tags that make a run one over a single day."""
+    return {_PARTITION: key}
+
+
 def range_tags(start: date, end: date) -> dict[str, str]:
     """The tags that make a run one over a range of days."""
     return {_RANGE_START: start.isoformat(), _RANGE_END: end.isoformat()}

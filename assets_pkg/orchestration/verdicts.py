@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -41,11 +41,15 @@ class Check:
     """A check and how it is judged, a day at a time.
 
     `state`: for a check that reads much, a digest of all that its verdict depends on; it is judged once for each.
+    In a run over what is stale, days are judged that the run made; of `follows`, where that is another asset than the
+    check's; and the days `beside` them.
     """
 
     spec: dg.AssetCheckSpec
     judge: Callable[[Workplace, date], Verdict]
     state: Callable[[Workplace, date], str] | None = None
+    follows: str | None = None
+    beside: bool = False
 
 
 def multi_check(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinition:
@@ -61,9 +65,8 @@ def multi_check(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinition:
         work, log = workplace_of(context), EventLog(context)
         for check in checks:
             if check.spec.key in context.op_execution_context.selected_asset_check_keys:
-                for day in days_of(context):
-                    if not only_stale(context) or log.is_made_here(check.spec.asset_key, day):
-                        yield log.judged(check, work, day)
+                for day in log.made_here(check, days_of(context)) if only_stale(context) else days_of(context):
+                    yield log.judged(check, work, day)
                 yield done(check.spec)
 
     return judge_all
@@ -101,15 +104,19 @@ class EventLog:
                 verdict = replace(verdict, facts={**verdict.facts, _STATE: state})
         return self.evaluation(check.spec, day, verdict)
 
-    def is_made_here(self, asset: dg.AssetKey, day: date) -> bool:
-        """Whether the partition was last materialized by this run."""
-        made = self._materialization(asset, day)
-        return made is not None and made.run_id == self._run
+    def made_here(self, check: Check, days: Sequence[date]) -> list[date]:
+        """Those of the days that the check follows in this run, and that have the check's asset at all."""
+        asset = dg.AssetKey(check.follows) if check.follows else check.spec.asset_key
+        made = {day for day in days if (last := self._materialization(asset, day)) and last.run_id == self._run}
+        around = {day + timedelta(days=shift) for day in made for shift in (-1, 0, 1)} if check.beside else made
+        return [day for day in days if day in around and self._materialization(check.spec.asset_key, day)]
 
-    def has_passed(self, spec: dg.AssetCheckSpec, day: date) -> bool | None:
-        """What the check said last of the day; None when it never did."""
+    def has_said(self, spec: dg.AssetCheckSpec, day: date, verdict: Verdict) -> bool:
+        """Whether the check said the same when it last spoke of the day. One that never did has passed in silence."""
         said = self._said(spec, day)
-        return None if said is None else said.passed
+        if said is None:
+            return verdict.passed
+        return (said.passed, said.description) == (verdict.passed, verdict.sentence)
 
     def _said_of(self, spec: dg.AssetCheckSpec, day: date, state: str) -> Verdict | None:
         said = self._said(spec, day)

@@ -39,6 +39,7 @@ from assets_pkg.transforms.split import DATE
 _ID_SEED = 23
 _POLICY = ("activity",)  # the section that decides what counts for a date and what a session is
 _TOLD = "told"
+_UNREADABLE = (OSError, pl.exceptions.ComputeError)
 
 
 # -- what depends on what -------------------------------------------------------------------------------
@@ -286,7 +287,7 @@ def measure_activity(work: Workplace, event_date: date) -> pl.DataFrame:
     inputs = _measured_from(work, event_date)
     if is_current(work, (ACTIVITY_METRICS.name, RESTATEMENTS.name), event_date, inputs):
         return pl.DataFrame(schema=RESTATEMENTS.schema)
-    before = lake.scan(ACTIVITY_METRICS.name, [event_date]).drop(EVENT_DATE).collect()
+    before = _readable(work, ACTIVITY_METRICS, event_date)
     runs, sessions = (lake.scan(table.name, [event_date]) for table in (SESSION_RUNS, SESSIONS))
     rows = activity_metrics(runs, sessions)
     if not lake.rows(SESSION_RUNS.name, event_date) and not is_processed(work, event_date):
@@ -294,11 +295,19 @@ def measure_activity(work: Workplace, event_date: date) -> pl.DataFrame:
     history = _History.of(work, event_date)
     with lake.replace(ACTIVITY_METRICS.name, event_date, work.run, built_from(inputs)) as writer:
         writer.write(rows)
-        changed = history.add(work, restated(before, rows), writer.complete())
+        changed = history.add(work, restated(rows if before is None else before, rows), writer.complete())
         with lake.replace(RESTATEMENTS.name, event_date, work.run, built_from(inputs)) as told:
             told.describe(history.facts)
             told.write(history.rows)
     return changed
+
+
+def _readable(work: Workplace, table: Table, event_date: date) -> pl.DataFrame | None:
+    """The rows of a partition that is to be made anew; None if its file is lost or spoilt, which must not hinder."""
+    try:
+        return work.lake.scan(table.name, [event_date]).drop(EVENT_DATE).collect()
+    except _UNREADABLE:
+        return None
 
 
 @dataclass
@@ -320,7 +329,9 @@ class _History:
     def of(cls, work: Workplace, event_date: date) -> "_History":
         """As it is told; but what was told of metrics that never came is taken back."""
         lake = work.lake
-        rows = lake.scan(RESTATEMENTS.name, [event_date]).drop(EVENT_DATE).collect()
+        rows = _readable(work, RESTATEMENTS, event_date)
+        if rows is None:
+            return cls(event_date, pl.DataFrame(schema=RESTATEMENTS.schema))
         files = lake.files(RESTATEMENTS.name, event_date)
         told = json.loads(files[0].facts().get(_TOLD, "{}")) if files else {}
         if told and told["metrics"] != lake.version(ACTIVITY_METRICS.name, event_date):

@@ -6,7 +6,7 @@ are executed, so that what is hard to meet with a daemon (an update between a ti
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -16,18 +16,20 @@ import pytest
 from dagster._core.test_utils import freeze_time, instance_for_test
 
 from assets_pkg.contracts.feeds import EVENTS
-from assets_pkg.contracts.tables import TABLES, Table
+from assets_pkg.contracts.tables import ACTIVITY_TABLES, TABLES, Table
 from assets_pkg.definitions import build_definitions
 from assets_pkg.orchestration.automation import REFRESH
 from assets_pkg.orchestration.jobs import DAILY_JOB
-from assets_pkg.orchestration.partitions import range_tags, spans_of
+from assets_pkg.orchestration.partitions import DAYS_PER_RUN, days_of_run
+from assets_pkg.orchestration.workplace import ONLY_STALE
 from assets_pkg.steps.activity import GATHER, JOIN, JUDGE, MEASURE, STAGES, Stage
 from assets_pkg.steps.provenance import built_from
 from assets_pkg.storage.lake import Lake, PartitionWriter, _delta_schema
 from assets_pkg_tests.activities import ActivityBench, Event, differences
 from assets_pkg_tests.workbench import DAY, days_from
 
-Requests = dict[str, set[date]]  # event dates by asset
+Requests = list[dg.RunRequest]
+Built = dict[str, set[date]]  # event dates by asset
 QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 BEFORE_LAST, YESTERDAY, TODAY, TOMORROW, AFTER, LATER = days_from(DAY - timedelta(days=2), 6)
 INGEST: Final = (EVENTS.raw, EVENTS.clean_table, EVENTS.quarantine, EVENTS.profile)
@@ -54,15 +56,13 @@ class Automation:
         with freeze_time(datetime.now(UTC) + after):
             told = self.repository.get_sensor_def(REFRESH).evaluate_tick(context)
         self.cursor = told.cursor
-        requested: Requests = {}
-        for request in told.run_requests or []:
-            if request.asset_graph_subset:  # several dates: a backfill
-                for each in request.asset_graph_subset.iterate_asset_partitions():
-                    requested.setdefault(each.asset_key.to_user_string(), set()).add(_day(each.partition_key))
-            else:
-                for key in request.asset_selection or ():
-                    requested.setdefault(key.to_user_string(), set()).add(_day(request.partition_key))
-        return requested
+        requests = list(told.run_requests or ())
+        for each in requests:
+            assert {key.to_user_string() for key in each.asset_selection or ()} == ACTIVITY_TABLES.keys()
+            assert each.tags[ONLY_STALE] == "true"
+            assert each.partition_key == each.tags.get("dagster/partition")
+            assert 0 < len(days_of_run(dict(each.tags))) <= DAYS_PER_RUN
+        return requests
 
     def run_day(self, day: date) -> None:
         """The daily job, as far as event dates are concerned."""
@@ -76,57 +76,71 @@ class Automation:
         self.bench.drop(day, *events, name=name)
         self.bench.clean_events(day)
 
-    def run(self, requested: Requests) -> bool:
-        """The runs that Dagster makes of requests; whether all succeeded."""
-        return {self._run_of(stage, *span).success for stage, span in _runs(requested)} == {True}
-
-    def _run_of(self, stage: Stage, first: date, last: date) -> dg.ExecuteInProcessResult:
-        return self._job_of(stage).execute_in_process(
-            instance=self.instance, tags=range_tags(first, last), run_config=QUIET, raise_on_error=False
+    def execute(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        """The run that Dagster makes of a request: of its job, its assets and their checks, with its tags."""
+        assert request.job_name is not None
+        job = self.repository.get_job(request.job_name).get_subset(asset_selection=set(request.asset_selection or ()))
+        return job.execute_in_process(
+            instance=self.instance, tags=dict(request.tags), run_config=QUIET, raise_on_error=False
         )
 
-    def _job_of(self, stage: Stage) -> dg.JobDefinition:
-        keys = {dg.AssetKey(table.name) for table in stage.tables}
-        return self.defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=keys)
+    def run(self, requests: Requests) -> Built:
+        """Execute requests, and see that their runs told exactly of what they wrote, which is what they are about."""
+        built: Built = {}
+        for request in requests:
+            before = self.bench.commits()
+            result = self.execute(request)
+            assert result.success
+            told = _materialized(result)
+            wrote = {name: count - before.get(name, 0) for name, count in self.bench.commits().items()}
+            wrote = {name: count for name, count in wrote.items() if count and name in ACTIVITY_TABLES}
+            assert wrote == {name: len(days) for name, days in told.items()}
+            for name, days in told.items():
+                assert days <= covered([request])
+                built.setdefault(name, set()).update(days)
+        return built
 
-    def build(self, requested: Requests) -> None:
-        """As `run`, by the steps alone: quicker."""
-        for stage, (first, last) in _runs(requested):
-            for each in days_from(first, (last - first).days + 1):
-                stage.build(self.bench.work, each)
-
-    def settle(self, work: Callable[[Requests], Any] | None = None) -> list[Requests]:
-        """Do what is requested until nothing is; gives all of it, tick by tick."""
-        ticks: list[Requests] = []
-        while requested := self.tick():
-            ticks.append(requested)
+    def settle(self) -> list[Built]:
+        """Execute what is requested until nothing is; gives what was built, tick by tick."""
+        ticks: list[Built] = []
+        while requests := self.tick():
+            ticks.append(self.run(requests))
             assert len(ticks) < 10, f"it never ends: {ticks}"
-            (work or self.build)(requested)
         return ticks
 
 
-def _day(key: str | None) -> date:
-    assert key is not None
-    return date.fromisoformat(key)
+def _materialized(result: dg.ExecuteInProcessResult) -> Built:
+    """The event dates that a run told of, by asset: each once."""
+    told = [
+        (each.asset_key.to_user_string(), date.fromisoformat(each.partition or ""))
+        for each in (event.materialization for event in result.all_events if event.is_step_materialization)
+    ]
+    assert len(told) == len(set(told))
+    built: Built = {}
+    for name, day in told:
+        built.setdefault(name, set()).add(day)
+    return built
 
 
-def _runs(requested: Requests) -> Iterator[tuple[Stage, tuple[date, date]]]:
-    """Stage by stage, and dates in a row together."""
-    for stage in STAGES:
-        wanted = [requested.get(table.name, set()) for table in stage.tables]
-        assert all(days == wanted[0] for days in wanted), "a stage makes all its tables"
-        for span in spans_of(wanted[0]):
-            yield stage, span
+def covered(requests: Requests) -> set[date]:
+    """The event dates that requests are about."""
+    return {day for each in requests for day in days_of_run(dict(each.tags))}
 
 
-def of(stage: Stage, *days: date) -> Requests:
+def reached(first: date, last: date | None = None) -> set[date]:
+    """The event dates that stale ones can change: sessions of the neighbours, and alerts of the week after those."""
+    start = first - timedelta(days=1)
+    return set(days_from(start, ((last or first) - start).days + 1 + 8))
+
+
+def of(stage: Stage, *days: date) -> Built:
     """A stage's assets, for some dates."""
     return {table.name: set(days) for table in stage.tables}
 
 
-def stages(*days: date) -> list[Requests]:
-    """Each stage once, in order, for the same dates."""
-    return [of(stage, *days) for stage in STAGES]
+def everything(*days: date) -> Built:
+    """All stages, for the same dates."""
+    return {name: days_of for stage in STAGES for name, days_of in of(stage, *days).items()}
 
 
 def event(day: date, hour: int = 12) -> Event:
@@ -143,32 +157,52 @@ def automation(tmp_path: Path) -> Iterator[Automation]:
 # -- what is requested ----------------------------------------------------------------------------------------
 
 
-def test_a_day_requests_the_event_dates_it_touches_stage_by_stage_and_then_nothing(automation: Automation) -> None:
-    assert automation.tick() == {}  # an empty lake
+def test_a_day_requests_one_run_that_builds_the_event_dates_it_touches_and_then_nothing(automation: Automation) -> None:
+    assert automation.tick() == []  # an empty lake
     # One event is two days late, one a day early. Nothing happened yesterday.
     automation.bench.drop(TODAY, event(BEFORE_LAST), event(TODAY), event(TOMORROW))
     automation.run_day(TODAY)
-    assert automation.settle(automation.run) == stages(BEFORE_LAST, TODAY, TOMORROW)
+    requests = automation.tick()
+    assert len(requests) == 1
+    assert covered(requests) == reached(BEFORE_LAST, TOMORROW)
+    assert automation.run(requests) == everything(BEFORE_LAST, TODAY, TOMORROW)
+    assert [automation.tick(), automation.tick(timedelta(hours=2))] == [[], []]
     assert differences(automation.bench) == []
     before = automation.bench.activity_versions()
     automation.run_day(TODAY)  # unchanged
-    assert [automation.tick(), automation.tick(timedelta(hours=2))] == [{}, {}]
+    assert [automation.tick(), automation.tick(timedelta(hours=2))] == [[], []]
     assert automation.bench.activity_versions() == before
 
 
-def test_a_late_event_requests_what_its_day_is_part_of_and_then_only_what_changed(automation: Automation) -> None:
+def test_a_late_event_requests_what_its_day_is_part_of_and_only_what_changed_is_built(automation: Automation) -> None:
     days = (YESTERDAY, TODAY, TOMORROW, AFTER, LATER)
     for day in days:
         automation.land(day, event(day))
-    assert automation.settle() == stages(*days)
+    assert automation.settle() == [everything(*days)]
     automation.land(TOMORROW, event(YESTERDAY, 13), name="events_raw_late.csv")
     # Its day is part of four event dates, which are looked at anew. One has other events: its sessions and those of its
     # neighbours may be others. Numbers are looked at wherever the origin of near events is another; they change for
     # one date, and with them maybe the alerts of the week after it.
-    first, second, *rest = automation.settle()
-    assert first == of(GATHER, YESTERDAY, TODAY, TOMORROW, AFTER)
-    assert second == {**of(JOIN, YESTERDAY, TODAY), **of(MEASURE, *days)}
-    assert rest == [of(JUDGE, *days)]
+    requests = automation.tick()
+    assert (len(requests), covered(requests)) == (1, reached(YESTERDAY, AFTER))
+    assert automation.run(requests) == {
+        **of(GATHER, YESTERDAY, TODAY, TOMORROW, AFTER),
+        **of(JOIN, YESTERDAY, TODAY),
+        **of(MEASURE, *days),
+        **of(JUDGE, *days),
+    }
+    assert automation.tick() == []
+    assert differences(automation.bench) == []
+
+
+def test_a_resend_that_brings_nothing_new_stops_before_sessions_and_alerts(automation: Automation) -> None:
+    automation.land(TODAY, event(TODAY), event(YESTERDAY))
+    automation.land(TOMORROW, event(TOMORROW))
+    automation.settle()
+    automation.land(TOMORROW, event(TOMORROW), event(TODAY))  # the latter was there before
+    first, *rest = automation.settle()
+    assert rest == []
+    assert first == {**of(GATHER, YESTERDAY, TODAY, TOMORROW), **of(MEASURE, YESTERDAY, TODAY, TOMORROW)}
     assert differences(automation.bench) == []
 
 
@@ -178,7 +212,40 @@ def test_dates_that_are_no_partitions_are_ignored(tmp_path: Path) -> None:
         for day in (BEFORE_LAST, TOMORROW):
             automation.land(day, event(day))
         # The first ingest date reaches two days back; what lies in the lake from before that is left alone.
-        assert automation.settle() == stages(TOMORROW)
+        requests = automation.tick()
+        assert covered(requests) == reached(TOMORROW)
+        assert automation.run(requests) == everything(TOMORROW)
+        assert automation.tick() == []
+        # A date beside the first partition is none.
+        automation.land(TOMORROW, event(YESTERDAY), event(TOMORROW))
+        requests = automation.tick()
+        assert covered(requests) == reached(YESTERDAY, TOMORROW) - {BEFORE_LAST}
+        assert of(GATHER, YESTERDAY, TOMORROW).items() <= automation.run(requests).items()
+        assert automation.tick() == []
+
+
+def test_dates_far_apart_are_runs_of_their_own(automation: Automation) -> None:
+    much_later = TODAY + timedelta(days=30)
+    for day in (TODAY, much_later):
+        automation.land(day, event(day))
+    requests = automation.tick()
+    assert [covered([each]) for each in requests] == [reached(TODAY), reached(much_later)]
+    assert [automation.run([each]) for each in requests] == [everything(TODAY), everything(much_later)]
+    assert automation.tick() == []
+
+
+def test_more_dates_than_a_run_takes_are_all_done_in_whatever_order_the_runs_come(automation: Automation) -> None:
+    days = days_from(TODAY, DAYS_PER_RUN + 4)
+    for day in days:
+        automation.land(day, event(day), event(day, 23), event(day + timedelta(days=1), 0))
+    requests = automation.tick()
+    assert [len(covered([each])) for each in requests] == [DAYS_PER_RUN, 4 + 1 + 1 + 8]
+    automation.run(requests[::-1])
+    # Sessions and alerts of where the second run begins were made before those of where the first ends.
+    (again,) = automation.settle()
+    assert max(map(len, again.values())) <= 8
+    assert GATHER.tables[0].name not in again
+    assert differences(automation.bench) == []
 
 
 # -- nothing is missed ----------------------------------------------------------------------------------------
@@ -186,21 +253,33 @@ def test_dates_that_are_no_partitions_are_ignored(tmp_path: Path) -> None:
 
 def test_an_update_right_after_a_request_is_requested_again(automation: Automation) -> None:
     automation.land(TODAY, event(TODAY))
-    requested = automation.tick()
+    requests = automation.tick()
     automation.land(TODAY, event(TODAY), event(YESTERDAY))
     again = automation.tick()
-    assert (requested, again) == (of(GATHER, TODAY), of(GATHER, YESTERDAY, TODAY))
-    for each in (requested, again):
-        automation.build(each)
-    assert automation.settle() == stages(YESTERDAY, TODAY)[1:]
+    assert (covered(requests), covered(again)) == (reached(TODAY), reached(YESTERDAY, TODAY))
+    # The first run sees the update already; the second finds nothing to do.
+    assert [automation.run(requests), automation.run(again)] == [everything(YESTERDAY, TODAY), {}]
+    assert automation.tick() == []
     assert differences(automation.bench) == []
+
+
+def test_an_update_right_after_a_request_is_done_by_the_run_that_it_asks_for(automation: Automation) -> None:
+    automation.land(TODAY, event(TODAY))
+    requests = automation.tick()
+    automation.land(TODAY, event(TODAY))
+    far = TODAY + timedelta(days=30)
+    automation.land(far, event(far))  # out of the first run's reach
+    again = automation.tick()
+    assert (covered(requests), covered(again)) == (reached(TODAY), reached(far))
+    assert [automation.run(requests), automation.run(again)] == [everything(TODAY), everything(far)]
+    assert automation.tick() == []
 
 
 def test_an_update_during_a_run_is_requested_after_it(automation: Automation, monkeypatch: pytest.MonkeyPatch) -> None:
     automation.land(TODAY, event(TODAY))
     automation.settle()
     automation.land(TODAY, event(TODAY), event(TODAY, 13))
-    requested = automation.tick()
+    requests = automation.tick()
     updates = iter([(event(TODAY), event(TODAY, 14))])
     meanwhile = []
     real = Lake._commit
@@ -213,19 +292,20 @@ def test_an_update_during_a_run_is_requested_after_it(automation: Automation, mo
 
     with monkeypatch.context() as patched:
         patched.setattr(Lake, "_commit", late)
-        assert automation.run(requested)
-    assert meanwhile == [{}]  # the date is being worked on
-    assert of(GATHER, TODAY).items() <= automation.settle()[0].items()
+        assert automation.run(requests) == everything(TODAY)
+    assert meanwhile == [[]]  # the date is being worked on
+    assert automation.settle() == [everything(TODAY)]
     assert differences(automation.bench) == []
 
 
 def test_a_change_that_is_taken_back_between_two_ticks_is_seen(automation: Automation) -> None:
     automation.land(TODAY, event(TODAY))
-    requested = automation.tick()
+    requests = automation.tick()
     automation.land(TODAY, event(TODAY, 13))
-    automation.build(requested)
+    automation.run(requests)
     automation.land(TODAY, event(TODAY))  # as it was when the tick asked; what was built is not
-    assert of(GATHER, TODAY).items() <= automation.settle()[0].items()
+    (again,) = automation.settle()
+    assert of(GATHER, TODAY).items() <= again.items()
     assert differences(automation.bench) == []
 
 
@@ -236,14 +316,41 @@ def test_a_failed_run_is_requested_again_when_its_inputs_change_and_after_an_hou
         raise OSError("no disk")
 
     automation.land(TODAY, event(TODAY))
+    (request,) = automation.tick()
     with monkeypatch.context() as patched:
         patched.setattr(Lake, "_commit", broken)
-        assert not automation.run(automation.tick())
-    assert [automation.tick(), automation.tick(timedelta(minutes=59))] == [{}, {}]
-    assert automation.tick(timedelta(minutes=61)) == of(GATHER, TODAY)
-    assert automation.tick(timedelta(minutes=119)) == {}  # an hour from the second try on
+        failed = automation.execute(request)
+    assert (failed.success, _materialized(failed)) == (False, {})
+    assert [automation.tick(), automation.tick(timedelta(minutes=59))] == [[], []]
+    assert covered(automation.tick(timedelta(minutes=61))) == reached(TODAY)
+    assert automation.tick(timedelta(minutes=119)) == []  # an hour from the second try on
     automation.land(TODAY, event(TODAY), event(TODAY, 13))
-    assert automation.settle() == stages(TODAY)
+    assert automation.settle() == [everything(TODAY)]
+
+
+def test_a_run_that_failed_halfway_is_requested_once_more_and_then_after_an_hour(
+    automation: Automation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Lake._commit
+
+    def broken(lake: Lake, table: Table, *rest: Any) -> None:
+        if table in JOIN.tables:
+            raise OSError("no disk")
+        real(lake, table, *rest)
+
+    automation.land(TODAY, event(TODAY))
+    with monkeypatch.context() as patched:
+        patched.setattr(Lake, "_commit", broken)
+        # What the first run was asked for, it did; the second is asked for what is left.
+        for built in (of(GATHER, TODAY), {}):
+            (request,) = automation.tick()
+            failed = automation.execute(request)
+            assert (failed.success, _materialized(failed)) == (False, built)
+    assert [automation.tick(), automation.tick(timedelta(minutes=59))] == [[], []]
+    requests = automation.tick(timedelta(minutes=61))
+    assert automation.run(requests) == {**of(JOIN, TODAY), **of(MEASURE, TODAY), **of(JUDGE, TODAY)}
+    assert automation.tick(timedelta(minutes=200)) == []
+    assert differences(automation.bench) == []
 
 
 def test_tables_restored_from_an_older_copy_are_seen(automation: Automation, tmp_path: Path) -> None:
@@ -256,10 +363,10 @@ def test_tables_restored_from_an_older_copy_are_seen(automation: Automation, tmp
     good = automation.bench.activity_versions()["partitions"]
     shutil.rmtree(table)
     shutil.copytree(tmp_path / "copy", table)
-    requested = automation.tick()
-    assert of(GATHER, YESTERDAY, TODAY).items() <= requested.items()
-    automation.build(requested)
-    automation.settle()
+    requests = automation.tick()
+    assert covered(requests) == reached(YESTERDAY, TODAY)
+    assert automation.run(requests) == of(GATHER, YESTERDAY, TODAY)  # what was made of them is as it should be
+    assert automation.tick() == []
     assert automation.bench.activity_versions()["partitions"] == good
 
 
@@ -299,7 +406,7 @@ def _commit(bench: ActivityBench, name: str, made_from: dict[date, str]) -> None
     actions = []
     for day, made in made_from.items():
         relative = f"{table.partition_by}={day}"
-        writer = PartitionWriter(table, lake.root / name / relative, relative, made)
+        writer = PartitionWriter(table, day, lake.root / name / relative, relative, made)
         actions += writer.finish()
     lake._open_or_create(table).create_write_transaction(
         actions, mode="append", schema=_delta_schema(table), partition_by=[table.partition_by]

@@ -69,12 +69,6 @@ BY_EVENT_DATE = {
 
 
 @own_use
-@pytest.mark.xfail(
-    strict=True,
-    reason="Dagster comes to an asset once, by whichever parent is first in a set: the metrics, which depend on clean "
-    "events, runs and sessions at once, get the dates of one of them, other ones in other processes, and other ones "
-    "than their sibling restatements. With sessions as only parent (or mappings as wide) the order would not matter",
-)
 @pytest.mark.parametrize("last_first", [False, True])
 def test_a_backfill_targets_every_event_date_that_its_days_touch_in_whatever_order_dagster_walks(
     monkeypatch: pytest.MonkeyPatch, *, last_first: bool

@@ -254,10 +254,6 @@ def test_alerts_alone_are_no_failure(days: Days) -> None:
     assert told.returncode == 0, told.stderr
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="after a run that failed, refresh() looks at a lake that cannot be read, and the command ends in a traceback",
-)
 def test_a_run_that_fails_exits_with_1_and_names_the_step_and_the_reason(tmp_path: Path) -> None:
     folder = project(tmp_path)
     (folder / "data" / "lake").write_text("not a folder")

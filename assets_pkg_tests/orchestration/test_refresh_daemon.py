@@ -249,9 +249,6 @@ def test_a_refresh_goes_on_when_the_daemon_was_killed_and_started_again(shop: Sh
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="a run whose process and code server are killed is STARTED for ever: nobody marks it failed", run=False
-)
 def test_a_refresh_whose_runs_were_killed_with_all_servers_is_done_by_the_next_ones(shop: Shop) -> None:
     put_files(shop.bench, SIXTH, good_day(SIXTH))
     shop.ingest(SIXTH)

@@ -210,7 +210,6 @@ def _spoil(file: Path) -> None:
     file.write_bytes(b"x" * file.stat().st_size)
 
 
-@pytest.mark.xfail(strict=True, reason=REPLACE_TRUSTS_THE_LOG)
 @pytest.mark.parametrize("harm", [Path.unlink, _cut], ids=["deleted", "truncated"])
 @EACH_STEP
 def test_a_partition_whose_file_is_not_whole_is_made_anew(
@@ -225,7 +224,6 @@ def test_a_partition_whose_file_is_not_whole_is_made_anew(
         assert lake.scan(table, [DAY]).collect().equals(rows[table])
 
 
-@pytest.mark.xfail(strict=True, reason=REPLACE_TRUSTS_THE_LOG)
 @pytest.mark.parametrize("step", [STEPS["clean"], STEPS["join"]], ids=["clean", "join"])
 def test_a_partition_of_spoilt_bytes_is_made_anew_when_nothing_is_taken_on_trust(
     built: ActivityBench, step: Step
@@ -237,20 +235,11 @@ def test_a_partition_of_spoilt_bytes_is_made_anew_when_nothing_is_taken_on_trust
     assert lake.scan(step.tables[0], [DAY]).collect().equals(rows)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="refresh builds what is stale, and stale does not ask whether anything is to be taken on trust: run --verify "
-    "builds every partition by ingest date anew and none by event date",
-)
 def test_a_refresh_that_takes_nothing_on_trust_builds_what_its_days_touch(built: ActivityBench) -> None:
     assert refresh(built.work, [DAY]) == []
     assert refresh(replace(built.work, verify=True), [DAY]) == [DAY]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="ADR 7 says so, but Stage.stale looks at what the log says alone: neither the refresh nor a run finds it",
-)
 @pytest.mark.parametrize("stage", STAGES, ids=[stage.tables[0].name for stage in STAGES])
 def test_a_lost_file_makes_its_date_stale(built: ActivityBench, stage: Stage) -> None:
     Path(built.work.lake.files(stage.tables[0].name, DAY)[0].location).unlink()
