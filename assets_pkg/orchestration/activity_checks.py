@@ -21,7 +21,7 @@ from assets_pkg.contracts.tables import (
 from assets_pkg.orchestration.assets import Graph
 from assets_pkg.orchestration.metadata import frame
 from assets_pkg.orchestration.verdicts import Check, Verdict, multi_check, verdict_of
-from assets_pkg.steps.activity import ingest_window, is_processed, judge_event_date, neighbours
+from assets_pkg.steps.activity import GATHER, JOIN, Stage, ingest_window, is_processed, judge_event_date, neighbours
 from assets_pkg.steps.activity_checks import (
     Finding,
     each_in_one_session,
@@ -57,7 +57,7 @@ def _events_accounted(graph: Graph) -> Check:
             blocking=True,
             partitions_def=graph.event_dates,
         ),
-        _judge(events_accounted, EVENTS_BY_DATE.name),
+        _judge(events_accounted, EVENTS_BY_DATE.name, GATHER),
         _events_state,
     )
 
@@ -72,7 +72,7 @@ def _session_checks(graph: Graph) -> list[Check]:
             blocking=True,
             partitions_def=graph.event_dates,
         )
-        return Check(spec, _judge(find, asset, beside=beside), _sessions_state, beside=beside)
+        return Check(spec, _judge(find, asset, JOIN, beside=beside), _sessions_state, beside=beside)
 
     return [
         check(
@@ -97,11 +97,11 @@ def _session_checks(graph: Graph) -> list[Check]:
     ]
 
 
-def _judge(find: _Find, asset: str, *, beside: bool = False) -> Callable[[Workplace, date], Verdict]:
+def _judge(find: _Find, asset: str, stage: Stage, *, beside: bool = False) -> Callable[[Workplace, date], Verdict]:
     def judge(work: Workplace, event_date: date) -> Verdict:
-        if beside and (waiting := waits_for(work, event_date)):
+        if waiting := waits_for(work, event_date, stage, beside=beside):
             days = " and ".join(map(str, waiting))
-            sentence = f"Not judged: sessions of {days} are not up to date yet, and are refreshed next."
+            sentence = f"Not judged: {stage.tables[0].name} of {days} are not up to date yet, and are refreshed next."
             return Verdict(passed=True, sentence=sentence, facts={"waits for": days}, final=False)
         found = find(work, event_date)
         sentence = "All is accounted for."

@@ -18,7 +18,8 @@ from assets_pkg.contracts.tables import (
     SESSIONS,
 )
 from assets_pkg.policy.columns import INGEST_DATE
-from assets_pkg.steps.activity import JOIN, ingest_window
+from assets_pkg.steps.activity import Stage, ingest_window
+from assets_pkg.steps.provenance import inputs_named
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.duplicates import repeated
 from assets_pkg.transforms.sessions import epoch_us, is_full
@@ -200,7 +201,14 @@ def sessions_apart(work: Workplace, event_date: date) -> Finding:
     )
 
 
-def waits_for(work: Workplace, event_date: date) -> list[date]:
-    """The dates beside one whose sessions are not up to date: until they are, the three do not fit together."""
-    beside = (event_date - _DAY, event_date + _DAY)
-    return sorted(JOIN.stale(work, beside))
+def waits_for(work: Workplace, event_date: date, stage: Stage, *, beside: bool) -> list[date]:
+    """The dates that must be refreshed before a stage's tables of a date can be judged.
+
+    The date itself, if what it was built from changed since; and those `beside` it that are not up to date: until they
+    are, the three do not fit together.
+    """
+    waiting = list(stage.stale(work, (event_date - _DAY, event_date + _DAY))) if beside else []
+    own = work.lake.partition(stage.tables[0].name, event_date)
+    if own and own.built_from and inputs_named(own.built_from) != stage.inputs(work, event_date):
+        waiting.append(event_date)
+    return sorted(waiting)
