@@ -190,7 +190,7 @@ def _of_rows(ours: Sequence[Row], theirs: Sequence[Row], key: tuple[str, ...]) -
     for each in by_key.keys() & expected.keys():
         for column, value in expected[each].items():
             mine = by_key[each][column]
-            if not _same(mine, value):
+            if (type(mine), mine) != (type(value), value):
                 found.append(f"{each} {column}: {mine!r}, oracle {value!r}")
     return found
 

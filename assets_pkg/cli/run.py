@@ -127,7 +127,7 @@ def show_tables(done: Processed, work: Workplace) -> int:
     if restated.height:
         out.print(_restated(restated))
     # Early and late events alone make a date look as if almost nothing happened: no reason to wake anybody.
-    judged = [day for day in done.event_dates if is_processed(work, day)]
+    judged = [day for day in sorted({*done.ingest_dates, *done.event_dates}) if is_processed(work, day)]
     alerts = [
         alert
         for table, days in ((ALERTS, done.ingest_dates), (ACTIVITY_ALERTS, judged))

@@ -93,7 +93,7 @@ def _stage(
         work = workplace_of(context)
         told = Materializations(context, specs, work.lake)
         event_dates = days_of(context)
-        for event_date in stage.stale(work, event_dates) if only_stale(context) else event_dates:
+        for event_date in stage.stale(work, event_dates, by_this_code=True) if only_stale(context) else event_dates:
             result = stage.build(work, event_date)
             for asset, said in facts(work, event_date, result).items():
                 told.made(asset, event_date, said)
@@ -126,7 +126,7 @@ def _told_of_metrics(work: Workplace, event_date: date, changed: pl.DataFrame) -
         ACTIVITY_METRICS.name: {
             ROW_COUNT: metrics.height,
             **dict(metrics.select("metric", "value").iter_rows()),
-            "restated": frame(changed.select("metric", "before", "after")),
+            "restated": frame(changed.select("metric", "dimension", "before", "after")),
             "restated because of ingest dates": ", ".join(map(str, caused_by)) or "none",
         },
         RESTATEMENTS.name: {

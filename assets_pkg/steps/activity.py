@@ -82,12 +82,16 @@ class Stage:
     build: Callable[[Workplace, date], Any]
     needs: Table | None = None
 
-    def stale(self, work: Workplace, event_dates: Iterable[date]) -> dict[date, str]:
-        """Those event dates whose partitions are not built from what lies there now; with what that is."""
+    def stale(self, work: Workplace, event_dates: Iterable[date], *, by_this_code: bool = False) -> dict[date, str]:
+        """Those event dates whose partitions are not built from what lies there now; with what that is.
+
+        `by_this_code`: nor those that other code built from it.
+        """
         found = {}
         for each in event_dates:
             inputs = self.inputs(work, each)
-            if not self._is_built(work, each, inputs) and self.exists(work, each):
+            is_built = self._is_current if by_this_code else self._is_built
+            if not is_built(work, each, inputs) and self.exists(work, each):
                 found[each] = inputs
         return found
 
@@ -96,6 +100,9 @@ class Stage:
             is_built_from(work, table.name, event_date, inputs) and work.lake.is_whole(table.name, event_date)
             for table in self.tables
         )
+
+    def _is_current(self, work: Workplace, event_date: date, inputs: str) -> bool:
+        return is_current(work, [table.name for table in self.tables], event_date, inputs)
 
     def exists(self, work: Workplace, event_date: date) -> bool:
         """Whether the date is any of the stage's: before an event of it came, or its own files, it is not."""
@@ -390,7 +397,7 @@ def judge_event_date(work: Workplace, event_date: date) -> list[Judgement]:
 
 
 def raise_activity_alerts(work: Workplace, event_date: date) -> list[dict[str, Any]]:
-    """Replace activity_alerts of an event date, unless up to date; gives the alerts."""
+    """Replace activity_alerts of an event date; gives the alerts."""
     inputs = _judged_from(work, event_date)
     alerts = fired_alerts(judge_event_date(work, event_date))
     with work.lake.replace(ACTIVITY_ALERTS.name, event_date, work.run, built_from(inputs)) as writer:

@@ -1,6 +1,6 @@
 """Looking at tables by event date that were written: is every event accounted for, are sessions what they should be.
 
-Rows are counted in the tables themselves, by other means than those that built them.
+Rows are counted in the tables themselves.
 """
 
 from dataclasses import dataclass, field

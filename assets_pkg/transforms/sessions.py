@@ -173,7 +173,7 @@ def sessions(runs: pl.DataFrame, starts: pl.Series, after: pl.LazyFrame, day: da
         end.cast(MICROS).alias("session_end"),
         with_after("events").alias("event_count"),
         with_after("page_views"),
-        ((end - pl.col("start_us")) / 1_000_000).alias("duration_seconds"),
+        _quotient(end - pl.col("start_us"), 1_000_000).alias("duration_seconds"),
         both.otherwise("platforms").alias("platforms"),
     ).select(list(SESSIONS.schema))
 
@@ -185,7 +185,7 @@ def session_ids(start_us: pl.Expr) -> pl.Expr:
 
 def user_daily(runs: pl.DataFrame) -> pl.DataFrame:
     """What each customer did on the runs' day, as the table user_daily holds it; in the order of runs."""
-    minutes = (pl.col("active_us") + _CENT_OF_A_MINUTE_US // 2) // _CENT_OF_A_MINUTE_US / 100  # half away from zero
+    cents = (pl.col("active_us") + _CENT_OF_A_MINUTE_US // 2) // _CENT_OF_A_MINUTE_US  # half away from zero
     return (
         runs.group_by("customer_id", maintain_order=True)
         .agg(
@@ -194,9 +194,15 @@ def user_daily(runs: pl.DataFrame) -> pl.DataFrame:
             pl.len().cast(pl.Int64).alias("sessions"),
             pl.sum("active_us"),
         )
-        .with_columns(active_minutes=minutes)
+        .with_columns(active_minutes=_quotient(cents, 100))
         .select(list(USER_DAILY.schema))
     )
+
+
+def _quotient(number: pl.Expr, by: int) -> pl.Expr:
+    """The float nearest to a quotient: polars multiplies by the reciprocal of a literal, and 970 / 100 would be off."""
+    one = pl.when(number.is_not_null()).then(pl.lit(float(by)))
+    return number.cast(pl.Float64) / one
 
 
 def epoch_us(day: date) -> int:

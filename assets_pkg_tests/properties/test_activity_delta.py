@@ -28,7 +28,7 @@ class LongHistoriesOnDelta(HistoriesOnDelta):
 
 
 def test_tables_by_event_date_are_those_of_a_fresh_build() -> None:
-    run_state_machine_as_test(OtherHistories, settings=settings(max_examples=120, stateful_step_count=6))
+    run_state_machine_as_test(OtherHistories, settings=settings(max_examples=90, stateful_step_count=6))
 
 
 def test_on_delta_too() -> None:

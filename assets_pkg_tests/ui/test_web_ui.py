@@ -152,10 +152,10 @@ def test_a_backfill_judges_every_day_by_every_check(web_ui: WebUi, backfill: dic
 
 
 def test_the_asset_graph_names_every_asset(web_ui: WebUi, backfill: dict[str, Any], page: Page, pictures: Path) -> None:
-    page.set_viewport_size({"width": 2400, "height": 1200})  # names alone, large: the README's picture
+    page.set_viewport_size({"width": 3200, "height": 1600})  # names alone, large: the README's picture
     show_graph(web_ui, page)
     photograph_graph(page, pictures / "asset_graph.png")
-    page.set_viewport_size({"width": 3000, "height": 1500})  # everything of each asset, and no name cut short
+    page.set_viewport_size({"width": 5600, "height": 2800})  # everything of each asset, and no name cut short
     show_graph(web_ui, page)
     for name in ASSETS:
         expect(page.locator("foreignObject").get_by_text(name, exact=True).first).to_be_visible()
