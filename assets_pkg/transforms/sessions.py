@@ -201,8 +201,7 @@ def user_daily(runs: pl.DataFrame) -> pl.DataFrame:
 
 def _quotient(number: pl.Expr, by: int) -> pl.Expr:
     """The float nearest to a quotient: polars multiplies by the reciprocal of a literal, and 970 / 100 would be off."""
-    one = pl.when(number.is_not_null()).then(pl.lit(float(by)))
-    return number.cast(pl.Float64) / one
+    return number.cast(pl.Float64) / (number * 0 + by).cast(pl.Float64)
 
 
 def epoch_us(day: date) -> int:
