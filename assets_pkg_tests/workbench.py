@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -276,3 +278,30 @@ def _of_day(bench: Workbench, day: date, run: DayRun, expected: Day) -> list[str
 def _value(column: str, value: Any) -> Any:
     """JSON texts are equal when what they say is."""
     return json.loads(value) if column == "extra" and value is not None else value
+
+
+def at_once(program: str, arguments: Iterable[Sequence[str]]) -> list[str]:
+    """What processes of a program printed that began their work together; each has ended well.
+
+    The program says "ready", waits for a line, and works.
+    """
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, *each],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for each in arguments
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    printed = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes)
+    return printed

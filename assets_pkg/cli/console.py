@@ -1,6 +1,7 @@
 """What all commands share: where they write, how they fail, how a day is written, which pipeline they work on."""
 
 import re
+from collections.abc import Sequence
 from datetime import date
 from typing import Final, NoReturn
 
@@ -8,6 +9,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from assets_pkg.policy import PolicyError
 from assets_pkg.settings import Settings
@@ -46,6 +48,14 @@ def workplace() -> Workplace:
     except ValidationError as error:
         faults = "; ".join(f"PIPELINE_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
         fail(f"The environment cannot be used: {faults}")
+
+
+def number_table(title: str, names: Sequence[str], columns: Sequence[str]) -> Table:
+    """A table without rows yet: columns that say what, then columns of numbers."""
+    table = Table(*names, title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
 
 
 def say(sentence: str, to: Console = out) -> None:

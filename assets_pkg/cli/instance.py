@@ -138,7 +138,7 @@ class _Runner:
         """Bring the event dates up to date that ingest dates touch, if any is not; whether all succeeded."""
         reached = reach(work, ingest_dates)
         try:
-            if not any(stage.stale(work, dates, by_this_code=True) for stage, dates in reached.items()):
+            if not any(stage.stale(work, dates, by_any_code=False) for stage, dates in reached.items()):
                 return True
         except LakeError as error:
             fail(str(error))
@@ -174,7 +174,7 @@ class _Runner:
 
 
 def bury_dead_runs(instance: dg.DagsterInstance) -> None:
-    """Mark runs of ours that were killed as failed: nobody else can tell, and each would hold a place in the queue."""
+    """Mark killed runs of ours as failed, also where no daemon is there to: each holds a place in the queue."""
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         if command_is_gone(run):
             instance.report_run_failed(run, f"{run.tags[PROCESS]}, a command line, is gone; run its days again")

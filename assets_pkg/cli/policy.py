@@ -4,9 +4,8 @@ from datetime import date
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from assets_pkg.cli.console import day_of, fail, out, say, workplace
+from assets_pkg.cli.console import day_of, fail, number_table, out, say, workplace
 from assets_pkg.contracts.feeds import FEEDS
 
 policy = typer.Typer(no_args_is_help=True, help="Look at the policy before it decides.")
@@ -23,12 +22,9 @@ def preview(
     processed = [feed for feed in FEEDS.values() if work.lake.version(feed.quarantine, day) is not None]
     if not processed:
         fail(f"{day} was not processed yet: there is nothing to compare with. Run it first.")
-    table = Table("feed", title=f"{day} under the policy in force", title_justify="left")
-    for column in ("clean", "quarantine", "would be rejected", "would be clean"):
-        table.add_column(column, justify="right")
-    changes = Table("feed", "reason or warning", title="What changes", title_justify="left")
-    for column in ("rows now", "rows then"):
-        changes.add_column(column, justify="right")
+    columns = ("clean", "quarantine", "would be rejected", "would be clean")
+    table = number_table(f"{day} under the policy in force", ("feed",), columns)
+    changes = number_table("What changes", ("feed", "reason or warning"), ("rows now", "rows then"))
     for feed in processed:
         found = preview_policy(work, feed, day)
         numbers = (found.clean, found.quarantine, found.to_quarantine, found.to_clean)
@@ -40,4 +36,4 @@ def preview(
         out.print(changes)
         say(f"Nothing was written. `python -m assets_pkg run --date {day}` applies it.")
     else:
-        say("Nothing would change.")
+        say("No row would move. What follows for sessions is not previewed.")

@@ -1,7 +1,6 @@
 """`run`: process ingest dates, refresh the event dates they touch, and show what the tables hold then."""
 
-from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Annotated
 
 import polars as pl
@@ -9,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from assets_pkg.cli.console import FAILURE, HIGH_ALERTS, USAGE, day_of, err, fail, out, say, workplace
+from assets_pkg.cli.console import FAILURE, HIGH_ALERTS, USAGE, day_of, err, fail, number_table, out, say, workplace
 from assets_pkg.cli.instance import Processed, process
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.contracts.files import FAILED
@@ -21,9 +20,10 @@ from assets_pkg.contracts.tables import (
     EVENTS_BY_DATE,
     RESTATEMENTS,
 )
-from assets_pkg.steps.activity import is_processed
-from assets_pkg.steps.checks import healable_orphans, is_decided_by_now
+from assets_pkg.orchestration.partitions import days_between
+from assets_pkg.steps.checks import healable_orphans, undecided_days
 from assets_pkg.steps.files import file_lives, vanished_files
+from assets_pkg.steps.landed import is_processed
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.lake import Lake
 from assets_pkg.storage.raw_files import day_folder, raw_days, unrecognised_files
@@ -79,7 +79,7 @@ def _days(day: date | None, start: date | None, end: date | None) -> list[date]:
     if day is None and start is not None and end is not None:
         if end < start:
             fail(f"--end {end} is before --start {start}.", USAGE)
-        return [start + timedelta(days=count) for count in range((end - start).days + 1)]
+        return days_between(start, end)
     fail("Give either --date, or both --start and --end.", USAGE)
 
 
@@ -105,8 +105,8 @@ def _show_healable(work: Workplace) -> None:
     for feed in FEEDS.values():
         if not feed.policy(work.policy).check_orphans:
             continue
-        for day in work.lake.partitions(feed.quarantine):
-            if not is_decided_by_now(work, feed, day) and (found := healable_orphans(work, feed, day)).healable:
+        for day in undecided_days(work, feed):
+            if (found := healable_orphans(work, feed, day)).healable:
                 say(
                     f"[yellow]Healable:[/] {found.healable:,} of {found.orphans:,} orphans of {feed.quarantine} {day} "
                     f"name customers who are known by now; `python -m assets_pkg run --date {day}` heals them.",
@@ -145,7 +145,7 @@ def show_tables(done: Processed, work: Workplace) -> int:
 def _ingested(lake: Lake, days: list[date], title: str) -> Table:
     metrics = lake.scan(DAILY_METRICS.name, days).filter(pl.col("dimension").is_null()).collect()
     value = {(day, data, metric): number for day, data, metric, _, number in metrics.iter_rows()}
-    table = _numbers(title, ("ingest date", "feed"), ("total", "clean", "quarantine", "copies"))
+    table = number_table(title, ("ingest date", "feed"), ("total", "clean", "quarantine", "copies"))
     for day in days:
         for feed in FEEDS:
             names = ("total", "clean", "quarantine", "duplicate_full_row")
@@ -158,7 +158,7 @@ def _happened(lake: Lake, days: list[date], title: str) -> Table:
     metrics = lake.scan(ACTIVITY_METRICS.name, days).collect()
     value = {(day, metric): number for day, _, metric, _, number in metrics.iter_rows()}
     names = ("sessions", "active_customers", "page_views")
-    table = _numbers(title, ("event date",), ("events", *(name.replace("_", " ") for name in names)))
+    table = number_table(title, ("event date",), ("events", *(name.replace("_", " ") for name in names)))
     for day in days:
         events = lake.rows(EVENTS_BY_DATE.name, day)
         table.add_row(str(day), f"{events:,}", *(_shown(value.get((day, name))) for name in names))
@@ -166,18 +166,11 @@ def _happened(lake: Lake, days: list[date], title: str) -> Table:
 
 
 def _restated(rows: pl.DataFrame) -> Table:
-    table = _numbers("Restated", ("event date", "metric"), ("before", "after", "because of"))
+    table = number_table("Restated", ("event date", "metric"), ("before", "after", "because of"))
     for row in rows.sort(RESTATEMENTS.partition_by, "metric").iter_rows(named=True):
         why = [*map(str, row["caused_by"]), *(["the policy"] if row["policy_changed"] else [])]
         numbers = ("-" if number is None else f"{number:,.6g}" for number in (row["before"], row["after"]))
         table.add_row(str(row["event_date"]), row["metric"], *numbers, ", ".join(why))
-    return table
-
-
-def _numbers(title: str, names: Sequence[str], columns: Sequence[str]) -> Table:
-    table = Table(*names, title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="right")
     return table
 
 

@@ -32,12 +32,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A Delta table. `columns` leaves out the partition column, which stands in the folder's name alone."""
+    """A Delta table. `columns` leaves out the partition column, which stands in the folder's name alone.
+
+    `apart_by`: a column of dates; rows of another date than their partition's have data files of their own, so that
+    who looks for those of one date need not read those of another.
+    """
 
     name: str
     partition_by: str
     meaning: str
     columns: dict[str, Column]
+    apart_by: str | None = None
 
     @property
     def schema(self) -> pl.Schema:
@@ -98,6 +103,7 @@ def _feed_tables(feed: Feed) -> list[Table]:
             INGEST_DATE,
             f"{feed.name} that can be trusted",
             {**clean, "warnings": _WARNINGS, **_WHERE},
+            apart_by=EVENT_DATE if EVENT_DATE in clean else None,
         ),
         Table(
             feed.quarantine,

@@ -8,7 +8,6 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from assets_pkg.contracts.feeds import EVENTS
 from assets_pkg.contracts.tables import (
@@ -30,10 +29,12 @@ from assets_pkg.steps.activity import (
     JOIN,
     JUDGE,
     MEASURE,
+    Measured,
     Stage,
     ingest_dates_of,
 )
 from assets_pkg.steps.workplace import Workplace
+from assets_pkg.transforms.windows import BESIDE, Window, compared, landing
 
 GROUP = "activity"
 Facts = dict[str, dict[str, Any]]  # by asset
@@ -41,11 +42,10 @@ Facts = dict[str, dict[str, Any]]  # by asset
 
 def build_activity_assets(graph: Graph) -> list[dg.AssetsDefinition]:
     """All assets by event date."""
-    early, late = graph.policy.values.early_days, graph.policy.activity.late_window_days
-    landed = _window(EVENTS.clean_table, -early, late)
+    landed = _reading(EVENTS.clean_table, landing(graph.policy))
     # A backfill visits an asset once, by whichever dependency comes first: all of them must reach as far, or dates are
     # left out. So what is read of a date's own partition alone may stand here with its neighbours, who matter anyhow.
-    events, runs = _window(EVENTS_BY_DATE.name, -1, 1), _window(SESSION_RUNS.name, -1, 1)
+    events, runs = _reading(EVENTS_BY_DATE.name, BESIDE), _reading(SESSION_RUNS.name, BESIDE)
     return [
         _stage(graph, GATHER, "events_by_date", [landed], _told_of_events),
         _stage(graph, JOIN, "sessions", [events, runs], _told_of_sessions),
@@ -55,24 +55,24 @@ def build_activity_assets(graph: Graph) -> list[dg.AssetsDefinition]:
             "activity_metrics",
             # Of the clean events: whether the date itself was processed (then it has numbers, if only zeros), and which
             # of them came or changed: a restatement says whose doing it is.
-            [runs, SESSIONS.name, events, _window(EVENTS.clean_table, -early - 1, late + 1)],
+            [runs, SESSIONS.name, events, _reading(EVENTS.clean_table, landing(graph.policy) + BESIDE)],
             _told_of_metrics,
         ),
         _stage(
             graph,
             JUDGE,
             "activity_alerts",
-            [_window(ACTIVITY_METRICS.name, -graph.policy.alerts.history_days, 0)],
+            [_reading(ACTIVITY_METRICS.name, compared(graph.policy))],
             _told_of_alerts,
             decided_by="alerts",
         ),
     ]
 
 
-def _window(asset: str, first: int, last: int) -> dg.AssetDep:
-    """A dependency on the partitions from `first` to `last` days after one's own, as far as there are any."""
+def _reading(asset: str, window: Window) -> dg.AssetDep:
+    """A dependency on the partitions in one's window, as far as there are any."""
     mapping = dg.TimeWindowPartitionMapping(
-        start_offset=first, end_offset=last, allow_nonexistent_upstream_partitions=True
+        start_offset=window.first, end_offset=window.last, allow_nonexistent_upstream_partitions=True
     )
     return dg.AssetDep(asset, partition_mapping=mapping)
 
@@ -93,7 +93,7 @@ def _stage(
         work = workplace_of(context)
         told = Materializations(context, specs, work.lake)
         event_dates = days_of(context)
-        for event_date in stage.stale(work, event_dates, by_this_code=True) if only_stale(context) else event_dates:
+        for event_date in stage.stale(work, event_dates, by_any_code=False) if only_stale(context) else event_dates:
             result = stage.build(work, event_date)
             for asset, said in facts(work, event_date, result).items():
                 told.made(asset, event_date, said)
@@ -119,7 +119,8 @@ def _told_of_sessions(work: Workplace, event_date: date, _sessions: int) -> Fact
     return {table.name: {ROW_COUNT: work.lake.rows(table.name, event_date)} for table in JOIN.tables}
 
 
-def _told_of_metrics(work: Workplace, event_date: date, changed: pl.DataFrame) -> Facts:
+def _told_of_metrics(work: Workplace, event_date: date, measured: Measured) -> Facts:
+    changed = measured.restated
     metrics = work.lake.scan(ACTIVITY_METRICS.name, [event_date]).collect()
     caused_by = changed["caused_by"].explode().unique().sort().drop_nulls()
     return {
@@ -132,6 +133,7 @@ def _told_of_metrics(work: Workplace, event_date: date, changed: pl.DataFrame) -
         RESTATEMENTS.name: {
             ROW_COUNT: work.lake.rows(RESTATEMENTS.name, event_date),
             "numbers restated": changed.height,
+            **({"history": "lost: what was told before could not be read"} if measured.history_lost else {}),
         },
     }
 

@@ -21,7 +21,7 @@ from assets_pkg.contracts.tables import (
 from assets_pkg.orchestration.assets import Graph
 from assets_pkg.orchestration.metadata import frame
 from assets_pkg.orchestration.verdicts import Check, Verdict, multi_check, verdict_of
-from assets_pkg.steps.activity import GATHER, JOIN, Stage, ingest_window, is_processed, judge_event_date, neighbours
+from assets_pkg.steps.activity import GATHER, JOIN, Stage, judge_event_date
 from assets_pkg.steps.activity_checks import (
     Finding,
     each_in_one_session,
@@ -31,9 +31,11 @@ from assets_pkg.steps.activity_checks import (
     sessions_bounded,
     waits_for,
 )
+from assets_pkg.steps.landed import is_processed
 from assets_pkg.steps.provenance import built_from, inputs_of
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.alerts import ACTIVITY_SPECS
+from assets_pkg.transforms.windows import BESIDE, landing
 
 _Find = Callable[[Workplace, date], Finding]
 
@@ -87,7 +89,12 @@ def _session_checks(graph: Graph) -> list[Check]:
             "Event counts of sessions add up to events_by_date, over both midnights.",
             beside=True,
         ),
-        check(sessions_bounded, SESSIONS.name, "Sessions start on the date and reach over one midnight at most."),
+        check(
+            sessions_bounded,
+            SESSIONS.name,
+            "Sessions start on the date, have no gap of the timeout, and end by the cut.",
+            beside=True,
+        ),
         check(
             sessions_apart,
             SESSIONS.name,
@@ -116,12 +123,12 @@ def _judge(find: _Find, asset: str, stage: Stage, *, beside: bool = False) -> Ca
 
 
 def _events_state(work: Workplace, event_date: date) -> str:
-    sources = {EVENTS.clean_table: ingest_window(work, event_date), EVENTS_BY_DATE.name: [event_date]}
+    sources = {EVENTS.clean_table: landing(work.policy).of(event_date), EVENTS_BY_DATE.name: [event_date]}
     return built_from(inputs_of(work, ("activity", "checks"), sources))
 
 
 def _sessions_state(work: Workplace, event_date: date) -> str:
-    own, three = [event_date], neighbours(event_date)
+    own, three = [event_date], BESIDE.of(event_date)
     sources = {EVENTS_BY_DATE.name: own, SESSION_EVENTS.name: own, SESSION_RUNS.name: three, SESSIONS.name: three}
     return built_from(inputs_of(work, ("activity", "checks"), sources))
 

@@ -22,13 +22,13 @@ from assets_pkg.steps.checks import preview
 from assets_pkg.steps.clean import clean
 from assets_pkg.steps.files import file_lives
 from assets_pkg.steps.known import know_customers
+from assets_pkg.steps.provenance import code_digest
 from assets_pkg.steps.raw import land_raw
 from assets_pkg.steps.reports import measure, raise_alerts, report_folder, write_report
 from assets_pkg.storage.raw_files import unrecognised_files
 from assets_pkg.transforms.metrics import HOURS, Profile
 from assets_pkg.transforms.split import CLEAN, FULL_ROW, QUARANTINE, REASON, TOTAL, WARNING
 
-_CODE = "1"  # raise it when a step's code changes what it writes
 _TOP_REASONS = 5
 VALIDATION_REPORT = "validation_report"
 _LEDGER_COLUMNS = ["path", "status", "records", "bytes", "attempts", "duplicate_of", "error", "content_sha256"]
@@ -70,7 +70,7 @@ class Graph:
             automation_condition=automation,
             group_name=group,
             description=meaning or (table.meaning if table else None),
-            code_version=f"{_CODE}-{decided_by}",
+            code_version=f"{code_digest()}-{decided_by}",
             kinds={"polars", "deltalake"} if table else {"polars", "json"},
             metadata=asset_spec_metadata(name) if table else {},
         )

@@ -7,7 +7,7 @@ or that nobody told Dagster of (a restored backup, a killed process) is seen lik
 import hashlib
 import json
 from datetime import date, timedelta
-from typing import Final
+from typing import Any, Final
 
 import dagster as dg
 from dagster import AutomationCondition as Condition
@@ -20,8 +20,9 @@ from assets_pkg.orchestration.partitions import partition_tags, runs_of
 from assets_pkg.orchestration.workplace import ONLY_STALE
 from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
-from assets_pkg.steps.activity import Stage, around
+from assets_pkg.steps.activity import Stage
 from assets_pkg.steps.workplace import Workplace
+from assets_pkg.transforms.windows import changed_by
 
 REFRESH: Final = "refresh_event_dates"
 _TRY_AGAIN: Final = timedelta(hours=1)
@@ -91,7 +92,10 @@ class RefreshSensor(dg.AutomationConditionSensorDefinition):
     brings every date up to date that the requested ones can change, and leaves alone what is.
     """
 
-    history_days = 0  # set by build_refresh_sensor: Dagster's own constructor takes no more
+    def __init__(self, name: str, policy: Policy, **arguments: Any) -> None:
+        """`arguments`: those of the sensor that Dagster makes."""
+        super().__init__(name, **arguments)
+        self._policy = policy
 
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> SensorExecutionData:
         """The conditions' own verdicts and cursor; only the runs are others."""
@@ -101,8 +105,9 @@ class RefreshSensor(dg.AutomationConditionSensorDefinition):
             return told
         tables = [dg.AssetKey(name) for name in ACTIVITY_TABLES]
         days = context.repository_def.asset_graph.get(tables[0]).partitions_def
-        reached = {later for each in asked for later in around(each, -1, 1 + self.history_days)}
-        runs = runs_of(each for each in reached if days is None or days.has_partition_key(str(each)))
+        runs = runs_of(
+            each for each in changed_by(self._policy, asked) if days is None or days.has_partition_key(str(each))
+        )
         own = {**dg.DagsterRun.tags_for_sensor(self), ONLY_STALE: "true"}
         requests = [
             dg.RunRequest(
@@ -125,13 +130,12 @@ def _dates(request: dg.RunRequest) -> set[date]:
 
 def build_refresh_sensor(assets: dg.AssetSelection, policy: Policy) -> dg.AutomationConditionSensorDefinition:
     """Asks the conditions, in the code server, where the lake can be looked at."""
-    sensor = RefreshSensor(
+    return RefreshSensor(
         REFRESH,
+        policy,
         target=assets,
         use_user_code_server=True,
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=_TICK_SECONDS,
         description="Refreshes the event dates that new or changed clean events touch, and no others.",
     )
-    sensor.history_days = policy.alerts.history_days
-    return sensor

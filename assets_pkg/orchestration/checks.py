@@ -19,9 +19,9 @@ from assets_pkg.policy import Policy
 from assets_pkg.steps.checks import (
     conservation,
     healable_orphans,
-    is_decided_by_now,
     rejected_rows,
     schema_failures,
+    undecided_days,
 )
 from assets_pkg.steps.clean import CLEAN_POLICY
 from assets_pkg.steps.provenance import built_from, inputs_of
@@ -156,10 +156,9 @@ def _orphan_checks(feed: Feed, graph: Graph) -> dg.AssetChecksDefinition:
     def orphan_checks(context: dg.AssetCheckExecutionContext) -> Evaluations:
         work, log = workplace_of(context), EventLog(context)
         days = days_of(context)
-        others = set(work.lake.partitions(feed.quarantine)) - set(days)
         for day in days:
             yield log.evaluation(spec, day, _judge_orphans(work, feed, day))
-        for day in sorted(day for day in others if not is_decided_by_now(work, feed, day)):
+        for day in sorted({*undecided_days(work, feed)} - {*days}):
             verdict = _judge_orphans(work, feed, day)
             if not log.has_said(spec, day, verdict):
                 yield log.evaluation(spec, day, verdict)

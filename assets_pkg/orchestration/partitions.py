@@ -43,8 +43,12 @@ def days_of_run(tags: dict[str, str]) -> list[date]:
     first, last = tags.get(_RANGE_START), tags.get(_RANGE_END)
     if not first or not last:
         return []
-    start, end = date.fromisoformat(first), date.fromisoformat(last)
-    return [start + timedelta(days=count) for count in range((end - start).days + 1)]
+    return days_between(date.fromisoformat(first), date.fromisoformat(last))
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """All days from the first to the last."""
+    return [first + timedelta(days=count) for count in range((last - first).days + 1)]
 
 
 @dataclass(frozen=True)
@@ -58,26 +62,21 @@ class RunOfDays:
 
 def runs_of(days: Iterable[date]) -> list[RunOfDays]:
     """The runs that process `days`: neighbours together, up to DAYS_PER_RUN, in order."""
-    parts: list[list[date]] = []
-    for day in sorted(set(days)):
-        if parts and day - parts[-1][-1] == timedelta(days=1) and len(parts[-1]) < DAYS_PER_RUN:
-            parts[-1].append(day)
-        else:
-            parts.append([day])
     return [
-        RunOfDays(str(part[0]), str(part[0]), {})
-        if len(part) == 1
-        else RunOfDays(f"{part[0]} to {part[-1]}", None, range_tags(part[0], part[-1]))
-        for part in parts
+        RunOfDays(str(first), str(first), {})
+        if first == last
+        else RunOfDays(f"{first} to {last}", None, range_tags(first, last))
+        for first, last in spans_of(days, DAYS_PER_RUN)
     ]
 
 
-def spans_of(days: Iterable[date]) -> list[tuple[date, date]]:
-    """The stretches of days without a gap, first and last of each."""
+def spans_of(days: Iterable[date], most: int | None = None) -> list[tuple[date, date]]:
+    """The stretches of days without a gap, first and last of each; of at most so many days."""
     spans: list[tuple[date, date]] = []
     for day in sorted(set(days)):
-        if spans and day - spans[-1][1] == timedelta(days=1):
-            spans[-1] = (spans[-1][0], day)
+        first, last = spans[-1] if spans else (day, day)
+        if day - last == timedelta(days=1) and (most is None or (day - first).days < most):
+            spans[-1] = (first, day)
         else:
             spans.append((day, day))
     return spans

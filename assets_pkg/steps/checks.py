@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -15,7 +16,7 @@ from assets_pkg.contracts.schemas import clean_schema
 from assets_pkg.contracts.tables import TABLES
 from assets_pkg.policy import Policy
 from assets_pkg.steps.clean import clean_inputs
-from assets_pkg.steps.known import customers_as_of, is_up_to_date
+from assets_pkg.steps.known import customers_as_of, up_to_date
 from assets_pkg.steps.provenance import is_built_from
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.categories import category_names
@@ -156,7 +157,7 @@ def healable_orphans(work: Workplace, feed: Feed, day: date) -> Healable:
     orphans = Profile(work.lake.scan(feed.profile, [day]).collect()).reason(ORPHAN)
     columns = (*ADDRESS, "customer_id")
     none = pl.DataFrame(schema=TABLES[feed.quarantine].schema).select(columns)
-    if not orphans or is_decided_by_now(work, feed, day):
+    if not orphans or day not in undecided_days(work, feed, [day]):
         return Healable(orphans, 0, none)
     is_orphan = pl.col("reject_reason").str.split(SEPARATOR).list.contains(ORPHAN)
     rows = work.lake.scan(feed.quarantine, [day]).filter(is_orphan).select(columns)
@@ -166,7 +167,15 @@ def healable_orphans(work: Workplace, feed: Feed, day: date) -> Healable:
     return Healable(orphans, found.height, found.head(work.policy.checks.sample_rows))
 
 
-def is_decided_by_now(work: Workplace, feed: Feed, day: date) -> bool:
-    """Whether the feed's rows of `day` were judged by the customers that are known as of it by now."""
-    by_snapshot = is_built_from(work, feed.quarantine, day, clean_inputs(work, feed, day))
-    return by_snapshot and is_up_to_date(work, day)
+def undecided_days(work: Workplace, feed: Feed, days: Iterable[date] | None = None) -> list[date]:
+    """Those of `days` whose rows were not judged by the customers that are known as of them by now.
+
+    Of all days that were processed, unless given.
+    """
+    asked = list(work.lake.partitions(feed.quarantine) if days is None else days)
+    known = up_to_date(work, asked)
+    return [
+        day
+        for day in asked
+        if day not in known or not is_built_from(work, feed.quarantine, day, clean_inputs(work, feed, day))
+    ]

@@ -7,14 +7,12 @@ ids repeat (hashes only), which of those rows stay (only candidates are evaluate
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 
 import polars as pl
 
 from assets_pkg.contracts.feeds import CUSTOMERS, Feed
 from assets_pkg.contracts.tables import CUSTOMERS_KNOWN
-from assets_pkg.policy import Policy
-from assets_pkg.steps.provenance import built_from, inputs_of, is_current
+from assets_pkg.steps.provenance import inputs_of, is_current, replacing
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms import duplicates
 from assets_pkg.transforms.customers import orphan_texts
@@ -43,11 +41,11 @@ def clean(work: Workplace, feed: Feed, day: date) -> CleanDay:
     if is_current(work, (feed.clean_table, feed.quarantine, feed.profile), day, inputs):
         return CleanDay(Profile(lake.scan(feed.profile, [day]).collect()))
     rules = DayRules(work, feed, day)
-    made = partial(lake.replace, day=day, run=work.run, built_from=built_from(inputs))
+    replace = replacing(work, day, inputs)
     with (
-        made(feed.clean_table) as clean_rows,
-        made(feed.quarantine) as quarantine,
-        made(feed.profile) as profile,
+        replace(feed.clean_table) as clean_rows,
+        replace(feed.quarantine) as quarantine,
+        replace(feed.profile) as profile,
     ):
         for part in rules.split():
             clean_rows.write(part.clean)
@@ -66,11 +64,11 @@ def clean_inputs(work: Workplace, feed: Feed, day: date) -> str:
 class DayRules:
     """The rules of one feed and day with what they need to know about the whole day: orphans and duplicates."""
 
-    def __init__(self, work: Workplace, feed: Feed, day: date, policy: Policy | None = None) -> None:
+    def __init__(self, work: Workplace, feed: Feed, day: date) -> None:
         self._lake = work.lake
         self._feed = feed
         self._day = day
-        self._policy = policy or work.policy
+        self._policy = work.policy
         self._orphans = self._find_orphans()
         self.splitter = Splitter(feed, self._policy, day, self._find_fates())
 

@@ -33,12 +33,13 @@ from assets_pkg.contracts.tables import (
     USER_DAILY,
 )
 from assets_pkg.policy.columns import INGEST_DATE
-from assets_pkg.steps.activity import GATHER, JOIN, ingest_window
+from assets_pkg.steps.activity import GATHER, JOIN
 from assets_pkg.steps.files import FileLife, file_lives
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.alerts import some
 from assets_pkg.transforms.metrics import counted_in
 from assets_pkg.transforms.split import CLEAN, QUARANTINE
+from assets_pkg.transforms.windows import landing
 
 COPY: Final = "dropped as a copy"
 NOT_YET: Final = "not processed yet"
@@ -146,7 +147,7 @@ def _story_of_clean(work: Workplace, feed: Feed, day: date, clean: pl.DataFrame)
 def _story_by_date(work: Workplace, day: date, event: Mapping[str, Any]) -> Iterator[str]:
     """What a clean event counts in by the day it happened."""
     event_date: date = event[EVENT_DATE]
-    window = ingest_window(work, event_date)
+    window = landing(work.policy).of(event_date)
     if day not in window:
         yield (
             f"It landed too late to count for {event_date}, the day it happened: until {window[-1]} it would have "

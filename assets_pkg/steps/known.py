@@ -7,13 +7,14 @@ gaps do no harm, and a snapshot made stale by a repaired earlier day is never bu
 """
 
 import hashlib
+from collections.abc import Collection
 from datetime import date
 
 import polars as pl
 
 from assets_pkg.contracts.feeds import CUSTOMERS
 from assets_pkg.contracts.tables import CUSTOMERS_KNOWN
-from assets_pkg.steps.provenance import built_from, is_built_from, is_current
+from assets_pkg.steps.provenance import is_built_from, is_current, replacing
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.customers import known_from_day, known_so_far
 
@@ -26,14 +27,15 @@ def know_customers(work: Workplace, day: date) -> int:
     if is_current(work, [_TABLE], day, inputs):
         return work.lake.rows(_TABLE, day)
     rows = customers_as_of(work, day)
-    with work.lake.replace(_TABLE, day, work.run, built_from(inputs)) as writer:
+    with replacing(work, day, inputs)(_TABLE) as writer:
         writer.write(rows)
     return rows.height
 
 
-def is_up_to_date(work: Workplace, day: date) -> bool:
-    """Whether the snapshot of `day` is built from the customers partitions that lie there now."""
-    return is_built_from(work, _TABLE, day, _digest_as_of(_chain(work, day), day))
+def up_to_date(work: Workplace, days: Collection[date]) -> set[date]:
+    """Those of `days` whose snapshot is built from the customers partitions that lie there now."""
+    chain = _chain(work, max(days, default=date.min))
+    return {day for day in days if is_built_from(work, _TABLE, day, _digest_as_of(chain, day))}
 
 
 def customers_as_of(work: Workplace, day: date) -> pl.DataFrame:

@@ -5,13 +5,15 @@ policy that decides. If the same step would read the same now, its partitions st
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import date
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from assets_pkg.steps.workplace import Workplace
+from assets_pkg.storage.lake import PartitionWriter
 
 # The packages whose code decides what tables hold.
 _DECIDING = ("policy", "contracts", "transforms", "storage", "steps")
@@ -27,7 +29,7 @@ def inputs_of(work: Workplace, sections: Iterable[str], sources: Mapping[str, It
 
 def built_from(inputs: str) -> str:
     """What a partition made by this code from `inputs` carries."""
-    return f"{inputs}.{_code()}"
+    return f"{inputs}.{code_digest()}"
 
 
 def inputs_named(built: str) -> str:
@@ -41,22 +43,31 @@ def is_built_from(work: Workplace, table: str, day: date, inputs: str) -> bool:
     return partition is not None and inputs_named(partition.built_from) == inputs
 
 
-def is_current(work: Workplace, tables: Iterable[str], day: date, inputs: str) -> bool:
+def is_current(work: Workplace, tables: Iterable[str], day: date, inputs: str, *, by_any_code: bool = False) -> bool:
     """Whether a step that reads `inputs` need not be done: its partitions are those that this code makes of them.
 
-    Never when the workplace takes nothing on trust.
+    `by_any_code`: or that other code made of them. Never when the workplace takes nothing on trust.
     """
     wanted = built_from(inputs)
     return not work.verify and all(
         (partition := work.lake.partition(table, day)) is not None
-        and partition.built_from == wanted
+        and (partition.built_from == wanted or (by_any_code and inputs_named(partition.built_from) == inputs))
         and work.lake.is_whole(table, day)
         for table in tables
     )
 
 
+def replacing(work: Workplace, day: date, inputs: str) -> Callable[[str], AbstractContextManager[PartitionWriter]]:
+    """How a step writes its partitions of `day`, made from `inputs`: a table's by what is written inside the block."""
+
+    def replace(table: str) -> AbstractContextManager[PartitionWriter]:
+        return work.lake.replace(table, day, work.run, built_from(inputs))
+
+    return replace
+
+
 @cache
-def _code() -> str:
+def code_digest() -> str:
     """A digest of the code that decides what tables hold: after an upgrade, days that are run again are made anew."""
     digest = hashlib.blake2b(digest_size=5)
     for package in _DECIDING:

@@ -1,6 +1,6 @@
 """Reports, metrics and alerts of an ingest date."""
 
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,12 @@ import polars as pl
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.contracts.tables import ALERTS, DAILY_METRICS
 from assets_pkg.steps.files import records_of
-from assets_pkg.steps.provenance import built_from, inputs_of, is_current
+from assets_pkg.steps.provenance import inputs_of, is_current, replacing
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.alerts import Judgement, alerts_file, alerts_frame, fired_alerts, judge
 from assets_pkg.transforms.metrics import Profile, daily_metrics
 from assets_pkg.transforms.report import as_json, validation_report
+from assets_pkg.transforms.windows import compared
 
 
 def profiles(work: Workplace, day: date) -> dict[str, Profile]:
@@ -45,15 +46,15 @@ def measure(work: Workplace, day: date) -> pl.DataFrame:
         return lake.scan(DAILY_METRICS.name, [day]).drop(DAILY_METRICS.partition_by).collect()
     clean = {name: lake.scan(feed.clean_table, [day]) for name, feed in FEEDS.items()}
     metrics = daily_metrics(day, profiles(work, day), clean, work.policy)
-    with lake.replace(DAILY_METRICS.name, day, work.run, built_from(inputs)) as writer:
+    with replacing(work, day, inputs)(DAILY_METRICS.name) as writer:
         writer.write(metrics)
     return metrics
 
 
 def judge_day(work: Workplace, day: date) -> list[Judgement]:
     """Every alert rule's verdict on `day`, from the metrics of the day and those before it."""
-    before = [day - timedelta(days=back) for back in range(work.policy.alerts.history_days, 0, -1)]
-    metrics, history = (work.lake.scan(DAILY_METRICS.name, days).collect() for days in ([day], before))
+    *before, own = compared(work.policy).of(day)
+    history, metrics = (work.lake.scan(DAILY_METRICS.name, days).collect() for days in (before, [own]))
     return judge(metrics, history, records_of(work, day), work.policy)
 
 

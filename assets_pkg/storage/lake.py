@@ -30,7 +30,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.schema import ArrayType, PrimitiveType
 from deltalake.transaction import AddAction, RemoveAction
 
-from assets_pkg.contracts.tables import EVENT_DATE, TABLES, Table
+from assets_pkg.contracts.tables import TABLES, Table
 
 ROWS_PER_FILE: Final = 400_000
 _COMPRESSION_LEVEL: Final = 1  # zstd-1 makes the smallest files and is no slower than lz4 or snappy here
@@ -55,7 +55,7 @@ class DataFile:
     digest: str
     built_from: str
     dates: tuple[date, date] | None = None
-    """The first and last event date of its rows, where the log says."""
+    """The first and last date of its rows in the column that they are kept apart by, where the log says."""
 
     def facts(self) -> dict[str, str]:
         """What its writer said of its rows with `describe`."""
@@ -91,13 +91,20 @@ class PartitionWriter:
 
     table: Table
     day: date
-    folder: Path
-    relative: str
+    root: Path
     built_from: str = ""
     rows: int = 0
     _pending: dict[bool, list[pl.DataFrame]] = field(default_factory=dict)
     _written: list[_Written] = field(default_factory=list)
     _facts: Callable[[], dict[str, str]] = dict
+
+    @property
+    def _relative(self) -> str:
+        return f"{self.table.partition_by}={self.day.isoformat()}"
+
+    @property
+    def _folder(self) -> Path:
+        return self.root / self.table.name / self._relative
 
     def describe(self, facts: Callable[[], dict[str, str]]) -> None:
         """Say something of the rows that follow.
@@ -108,14 +115,11 @@ class PartitionWriter:
         self._facts = facts
 
     def write(self, frame: pl.DataFrame) -> None:
-        """Add rows. The columns must be the table's, in its order; anything else is a fault of ours and raises.
-
-        Events that did not happen on the day they landed get data files of their own, so that who looks for those of
-        one date need not read those of another.
-        """
+        """Add rows. The columns must be the table's, in its order; anything else is a fault of ours and raises."""
         if frame.schema != self.table.schema:
             raise LakeError(f"{self.table.name}: rows have {frame.schema}, the table has {self.table.schema}")
-        if EVENT_DATE in frame.columns and not (own := frame[EVENT_DATE].eq_missing(self.day)).all():
+        column = self.table.apart_by
+        if column and not (own := frame[column].eq_missing(self.day)).all():
             self._add(frame.filter(own), is_own=True)
             self._add(frame.filter(~own), is_own=False)
         else:
@@ -148,7 +152,7 @@ class PartitionWriter:
         """Forget all rows written since `mark`."""
         self._pending = {}
         for file in self._written[mark:]:
-            (self.folder / file.name).unlink(missing_ok=True)
+            (self._folder / file.name).unlink(missing_ok=True)
         del self._written[mark:]
         self.rows = sum(file.rows for file in self._written)
 
@@ -164,15 +168,14 @@ class PartitionWriter:
         content = buffer.getbuffer()
         digest = hashlib.blake2b(content, digest_size=10).hexdigest()
         name = f"part-{len(self._written):05d}-{digest}-{self.built_from or _UNSAID}-{uuid.uuid4().hex[:8]}.parquet"
-        with _explained(self.table, self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / name).open("wb") as stream:
+        with _explained(self.table, self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with (self._folder / name).open("wb") as stream:
                 stream.write(content)
         stats: dict[str, Any] = {"numRecords": frame.height}
-        if EVENT_DATE in frame.columns and frame.height:
-            stats["minValues"], stats["maxValues"] = (
-                {EVENT_DATE: str(bound)} for bound in (frame[EVENT_DATE].min(), frame[EVENT_DATE].max())
-            )
+        if (column := self.table.apart_by) and frame.height:
+            bounds = frame[column].min(), frame[column].max()
+            stats["minValues"], stats["maxValues"] = ({column: str(bound)} for bound in bounds)
         self._written.append(_Written(name, len(content), frame.height, digest, json.dumps(stats)))
 
     def complete(self) -> str:
@@ -185,17 +188,17 @@ class PartitionWriter:
     def finish(self) -> list[AddAction | RemoveAction]:
         """Write what is pending; gives what to commit. For the lake only."""
         self.complete()
-        partition = {self.table.partition_by: self.relative.partition("=")[2]}
+        partition = {self.table.partition_by: self.day.isoformat()}
         now = int(time.time() * 1000)
         return [
-            AddAction(f"{self.relative}/{file.name}", file.bytes, partition, now, True, file.stats)
+            AddAction(f"{self._relative}/{file.name}", file.bytes, partition, now, True, file.stats)
             for file in self._written
         ]
 
     def discard(self) -> None:
         """Remove what was written."""
         for file in self._written:
-            (self.folder / file.name).unlink(missing_ok=True)
+            (self._folder / file.name).unlink(missing_ok=True)
 
     @property
     def version(self) -> str:
@@ -256,7 +259,7 @@ class Lake:
 
     def files(self, table: str, day: date) -> list[DataFile]:
         """The partition's data files in the order of their rows; empty when it was never written."""
-        return self._files(table).get(day, [])
+        return self._contents(table).files.get(day, [])
 
     def version(self, table: str, day: date) -> str | None:
         """The content version of a partition; None when it was never written."""
@@ -273,37 +276,34 @@ class Lake:
 
     def is_whole(self, table: str, day: date) -> bool:
         """Whether every data file of a partition is there, as long as the log says."""
-        try:
-            return all(Path(file.location).stat().st_size == file.bytes for file in self.files(table, day))
-        except OSError:
-            return False
+        return all(map(_is_whole, self.files(table, day)))
 
     def rows(self, table: str, day: date) -> int:
         """How many rows a partition has, from its files' own metadata (not from what the log says)."""
-        locations = [file.location for file in self.files(table, day)]
+        locations = [file.location for file in self._whole_files(table, day)]
         return pl.scan_parquet(locations).select(pl.len()).collect().item() if locations else 0
 
     def scan(self, table: str, days: Iterable[date]) -> pl.LazyFrame:
         """The rows of some partitions, the partition column first; no rows for those that were never written."""
-        spec, files = TABLES[table], self._files(table)
+        spec = TABLES[table]
         frames = [
-            pl.scan_parquet([file.location for file in files[day]]).select(
+            pl.scan_parquet([file.location for file in files]).select(
                 pl.lit(day, pl.Date).alias(spec.partition_by), *spec.columns
             )
             for day in days
-            if day in files
+            if (files := self._whole_files(table, day))
         ]
         return pl.concat(frames) if frames else pl.LazyFrame(schema=spec.full_schema)
 
-    def slices(self, table: str, day: date, event_date: date | None = None) -> list[pl.LazyFrame]:
+    def slices(self, table: str, day: date, of_date: date | None = None) -> list[pl.LazyFrame]:
         """The rows of a partition in pieces of at most ROWS_PER_FILE (without the partition column), in order.
 
-        With `event_date`: without data files that hold none of it.
+        `of_date`: without data files that hold none of that date, in the column that rows are kept apart by.
         """
         return [
             pl.scan_parquet(file.location).slice(offset, ROWS_PER_FILE)
-            for file in self.files(table, day)
-            if event_date is None or file.dates is None or file.dates[0] <= event_date <= file.dates[1]
+            for file in self._whole_files(table, day)
+            if of_date is None or file.dates is None or file.dates[0] <= of_date <= file.dates[1]
             for offset in range(0, file.rows, ROWS_PER_FILE)
         ]
 
@@ -317,8 +317,7 @@ class Lake:
         `built_from`: what the rows are made from, in letters, digits and dots; kept with them.
         """
         spec = TABLES[table]
-        relative = f"{spec.partition_by}={day.isoformat()}"
-        writer = PartitionWriter(spec, day, self.root / table / relative, relative, built_from)
+        writer = PartitionWriter(spec, day, self.root, built_from)
         try:
             yield writer
             actions = writer.finish()
@@ -375,8 +374,15 @@ class Lake:
             description=table.meaning,
         )
 
-    def _files(self, table: str) -> dict[date, list[DataFile]]:
-        return self._contents(table).files
+    def _whole_files(self, table: str, day: date) -> list[DataFile]:
+        """As `files`. Raises LakeError, as a reader of a lost file would tell neither which table nor what to do."""
+        files = self.files(table, day)
+        if broken := next((file for file in files if not _is_whole(file)), None):
+            raise LakeError(
+                f"{table} of {day} cannot be read: its data file {broken.location} is lost or cut off. Other days are "
+                f"untouched; materialize {table} of {day} again, and it is made anew"
+            )
+        return files
 
     def _contents(self, table: str) -> "_Contents":
         """What the table's log says. Opening it costs 100 times as much as to look whether anything was added."""
@@ -404,12 +410,13 @@ class Lake:
         if delta is None:
             return {}
         actions: Any = pl.DataFrame(delta.get_add_actions(flatten=True))
-        bounds = {"first": f"min.{EVENT_DATE}", "last": f"max.{EVENT_DATE}"}
+        spec = TABLES[table]
+        bounds = {"first": f"min.{spec.apart_by}", "last": f"max.{spec.apart_by}"}
         actions = actions.select(
             "path",
             pl.col("num_records").alias("rows"),
             pl.col("size_bytes").alias("bytes"),
-            pl.col(f"partition.{TABLES[table].partition_by}").alias("day"),
+            pl.col(f"partition.{spec.partition_by}").alias("day"),
             *(
                 (pl.col(bound) if bound in actions.columns else pl.lit(None, pl.Date)).alias(name)
                 for name, bound in bounds.items()
@@ -425,6 +432,13 @@ class Lake:
                 DataFile(str(self.root / table / path), rows, size, digest, said, (first, last) if first else None)
             )
         return found
+
+
+def _is_whole(file: DataFile) -> bool:
+    try:
+        return Path(file.location).stat().st_size == file.bytes
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -45,6 +45,14 @@ def repeated(keys: pl.Series) -> pl.Series:
     return ordered.filter(ordered == ordered.shift(1)).unique()
 
 
+def are_among(keys: pl.Series, known: pl.Series) -> pl.Series:
+    """Which of the keys are among the known ones: true or false for each. Both are sorted."""
+    if known.is_empty():
+        return pl.repeat(value=False, n=len(keys), eager=True)
+    at = known.search_sorted(keys).clip(upper_bound=len(known) - 1)
+    return known.gather(at) == keys
+
+
 def fingerprints(raw: pl.DataFrame, evaluated: pl.DataFrame, feed: Feed) -> pl.DataFrame:
     """What candidates are compared by, narrow enough to hold for all of a day.
 

@@ -18,8 +18,9 @@ from assets_pkg.contracts.tables import SESSION_RUNS, SESSIONS, USER_DAILY
 from assets_pkg.policy import Policy
 
 PAGE_VIEW: Final = "page_view"
-# Customers lie further apart in the sorting key than any session timeout (a day at most): 2^38 us are three days.
-_CUSTOMER: Final = 2**38
+# What lies apart in a sorting key does so by more than any time of the day and any session timeout (a day at most): by
+# three days.
+DAY_SPAN_US: Final = 2**38
 _CENT_OF_A_MINUTE_US: Final = 600_000
 _CARRIED: Final = ("events", "page_views", "platforms")
 
@@ -63,7 +64,7 @@ def day_runs(events: pl.DataFrame, day: date, policy: Policy) -> DayRuns:
     # Customer and time in one number sort four times as fast as the two columns. Events at one instant may come in
     # any order: no session depends on it.
     number = events["customer"].to_physical().cast(pl.UInt64)
-    key = number * _CUSTOMER + (events["at_us"] - midnight).cast(pl.UInt64)
+    key = number * DAY_SPAN_US + (events["at_us"] - midnight).cast(pl.UInt64)
     order = key.arg_sort()
     ordered = key.gather(order)
     del number, key
@@ -89,12 +90,12 @@ def day_runs(events: pl.DataFrame, day: date, policy: Policy) -> DayRuns:
         too_long = starts_run | (gap > limit).fill_null(value=True)
         active = per_run(gap.fill_null(0).cast(pl.Int64).set(too_long, 0))
 
-    customer = start // _CUSTOMER
+    customer = start // DAY_SPAN_US
     runs = pl.DataFrame(
         {
             "customer_id": events["customer"].gather(order.gather(first)).cast(TEXT),
-            "start_us": (start % _CUSTOMER).cast(pl.Int64) + midnight,
-            "end_us": (end % _CUSTOMER).cast(pl.Int64) + midnight,
+            "start_us": (start % DAY_SPAN_US).cast(pl.Int64) + midnight,
+            "end_us": (end % DAY_SPAN_US).cast(pl.Int64) + midnight,
             "events": (last - first).cast(pl.Int64) + 1,
             "page_views": per_run(events["is_page_view"].gather(order)),
             "platforms": _platforms(events["platform"].gather(order), per_run),

@@ -396,8 +396,7 @@ def _commit(bench: ActivityBench, name: str, made_from: dict[date, str]) -> None
     lake, table = bench.work.lake, TABLES[name]
     actions = []
     for day, made in made_from.items():
-        relative = f"{table.partition_by}={day}"
-        writer = PartitionWriter(table, day, lake.root / name / relative, relative, made)
+        writer = PartitionWriter(table, day, lake.root, made)
         actions += writer.finish()
     lake._open_or_create(table).create_write_transaction(
         actions, mode="append", schema=_delta_schema(table), partition_by=[table.partition_by]

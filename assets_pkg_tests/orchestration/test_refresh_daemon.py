@@ -239,20 +239,17 @@ def test_a_day_that_is_run_again_during_the_refresh_is_not_missed(shop: Shop) ->
 
 
 @pytest.mark.slow
-def test_a_refresh_goes_on_when_the_daemon_was_killed_and_started_again(shop: Shop) -> None:
-    put_files(shop.bench, FIFTH, good_day(FIFTH))
-    shop.ingest(FIFTH)
+@pytest.mark.parametrize(
+    ("day", "alone"),
+    [
+        pytest.param(FIFTH, True, id="the daemon, and its code server ends the run, and then itself"),
+        pytest.param(SIXTH, False, id="all servers and runs"),
+    ],
+)
+def test_a_refresh_that_was_killed_is_done_by_the_next_daemon(shop: Shop, day: date, alone: bool) -> None:
+    put_files(shop.bench, day, good_day(day))
+    shop.ingest(day)
     shop.wait_for_refresh_to_begin()
-    shop.kill_daemon(alone=True)  # its code server ends the run, and then itself
-    shop.start_daemon()
-    shop.wait_until_refreshed()
-
-
-@pytest.mark.slow
-def test_a_refresh_whose_runs_were_killed_with_all_servers_is_done_by_the_next_ones(shop: Shop) -> None:
-    put_files(shop.bench, SIXTH, good_day(SIXTH))
-    shop.ingest(SIXTH)
-    shop.wait_for_refresh_to_begin()
-    shop.kill_daemon()
+    shop.kill_daemon(alone=alone)
     shop.start_daemon()
     shop.wait_until_refreshed()

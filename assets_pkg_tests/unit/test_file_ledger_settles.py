@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from datetime import date
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from assets_pkg.storage import ledger as ledger_module
 from assets_pkg.storage import raw_files
 from assets_pkg.storage.ledger import Ledger, LedgerError, is_there
 from assets_pkg.storage.raw_files import RawFile
-from assets_pkg_tests.workbench import DAY, ROOT, Workbench, days_from, feed_csv
+from assets_pkg_tests.workbench import DAY, Workbench, at_once, days_from, feed_csv
 
 D1, D2, D3 = days_from(DAY, 3)
 FIRST, SECOND, THIRD = (f"ingest_date={day}/events_raw.csv" for day in (D1, D2, D3))
@@ -504,25 +502,8 @@ def test_of_two_that_take_a_file_at_once_one_gets_it(ledger_url: str) -> None:
         "        pass\n"
         "print(won)\n"
     )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, ledger_url, owner],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for owner in ("one", "two")
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    won = [int(process.communicate(timeout=60)[0]) for process in processes]
-    assert sum(won) == 30
+    won = at_once(code, [(ledger_url, owner) for owner in ("one", "two")])
+    assert sum(map(int, won)) == 30
 
 
 @pytest.mark.parametrize("order", [(D1, D2), (D2, D1)])

@@ -5,8 +5,6 @@ import hashlib
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 from datetime import date
 from pathlib import Path
@@ -23,7 +21,7 @@ from assets_pkg.storage import lake as lake_module
 from assets_pkg.storage import raw_files
 from assets_pkg.storage.lake import Lake
 from assets_pkg.storage.ledger import Ledger, LedgerError
-from assets_pkg_tests.workbench import DAY, ROOT, Workbench, days_from, feed_csv
+from assets_pkg_tests.workbench import DAY, Workbench, at_once, days_from, feed_csv
 
 NEXT, AFTER = days_from(DAY, 3)[1:]
 
@@ -163,26 +161,7 @@ for number in range(25):
 
 
 def test_two_processes_write_at_once(ledger: Ledger, ledger_url: str) -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, ledger_url, feed],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for feed in ("events", "orders")
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    for process in processes:
-        process.communicate(timeout=60)
-    assert [process.returncode for process in processes] == [0, 0]
+    at_once(WRITER, [(ledger_url, feed) for feed in ("events", "orders")])
     for feed in ("events", "orders"):
         assert [each.status for each in ledger.records(feed, DAY)] == [SUCCESS] * 25
 

@@ -68,7 +68,7 @@ def test_what_is_built_from_the_same_by_other_code_is_not_current(
     assert is_current(bench.work, [CUSTOMERS.profile], DAY, "inputs")
     assert not is_current(bench.work, [CUSTOMERS.profile, CUSTOMERS.raw], DAY, "inputs"), "of none there is none"
     assert not is_current(replace(bench.work, verify=True), [CUSTOMERS.profile], DAY, "inputs")
-    monkeypatch.setattr(provenance, "_code", lambda: "newer")
+    monkeypatch.setattr(provenance, "code_digest", lambda: "newer")
     assert is_built_from(bench.work, CUSTOMERS.profile, DAY, "inputs"), "by whatever version of the code"
     assert not is_current(bench.work, [CUSTOMERS.profile], DAY, "inputs")
 
@@ -84,9 +84,9 @@ def test_the_digest_of_the_code_changes_with_any_file_that_decides(
         (tmp_path / name).write_text("before")
 
     def changes(name: str) -> bool:
-        before = provenance._code.__wrapped__()
+        before = provenance.code_digest.__wrapped__()
         (tmp_path / name).write_text(f"after {name}")
-        return bool(provenance._code.__wrapped__() != before)
+        return bool(provenance.code_digest.__wrapped__() != before)
 
     assert {name for name in deciding | other if changes(name)} == deciding
 
@@ -145,7 +145,7 @@ def test_a_step_that_would_read_the_same_writes_nothing(built: ActivityBench, st
 @EACH_STEP
 def test_a_step_is_done_anew_by_other_code(built: ActivityBench, step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
     before, versions = lies(built), {name: built.work.lake.version(name, DAY) for name in step.tables}
-    monkeypatch.setattr(provenance, "_code", lambda: "newer")
+    monkeypatch.setattr(provenance, "code_digest", lambda: "newer")
     step.do(built.work, DAY)
     assert rewritten(built, before) == set(step.tables)
     partitions = {name: built.work.lake.partitions(name)[DAY] for name in step.tables}
@@ -157,7 +157,7 @@ def test_a_step_is_done_anew_by_other_code(built: ActivityBench, step: Step, mon
 
 def test_other_code_alone_makes_no_event_date_stale(built: ActivityBench, monkeypatch: pytest.MonkeyPatch) -> None:
     # An upgrade must not restate all of history by itself: what is run again is made anew.
-    monkeypatch.setattr(provenance, "_code", lambda: "newer")
+    monkeypatch.setattr(provenance, "code_digest", lambda: "newer")
     assert [stage.all_stale(built.work) for stage in STAGES] == [{}] * len(STAGES)
 
 
