@@ -3,7 +3,7 @@
 Rows are counted in the tables themselves.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
@@ -48,30 +48,25 @@ def events_accounted(work: Workplace, event_date: date) -> Finding:
     """Every clean event of the date that landed in its window is in events_by_date once, or its id landed before.
 
     Wrong are events that are missing, stand twice, or came from nowhere. Events are compared by hashes of where they
-    came from and their id; only those at fault are held as they are.
+    came from and their id: by their sum for each day that they landed on, one by one where that differs.
     """
-    landed, counted = _landed(work, event_date), _counted(work, event_date)
-    hashes = pl.concat([_NO_HASHES, *(rows.select(_KEY, _ID) for rows in counted())])
-    twice = _of_hashes(counted(), _ID, repeated(hashes["id"]))
-    twice = twice.filter(pl.col("event_id").is_duplicated())
-    keys = hashes["key"].sort()
-    del hashes
-    rows, missing = 0, []
-    for piece in landed():
-        rows += piece.height
-        missing.append(_without(piece, keys))
-    absent = pl.concat([_NO_EVENTS, *missing])
-    lost = absent.join(_landed_before(work, event_date, absent), on=[INGEST_DATE, "event_id"], how="anti")
-    invented = _NO_EVENTS
-    if len(keys) > rows - absent.height:  # else all of them landed
-        landed_keys = pl.concat([_NO_HASHES, *(piece.select(_KEY, _ID) for piece in landed())])["key"].sort()
-        invented = pl.concat([_NO_EVENTS, *(_without(piece, landed_keys) for piece in counted())])
+    landed, counted = _Events(_landed(work, event_date)), _Events(_counted(work, event_date))
+    ids = [_NO_EVENTS.select(_ID)["id"]]
+    for rows in counted.read():
+        ids.append(rows.select(_ID).to_series())
+        counted.count(rows)
+    for rows in landed.read():
+        landed.count(rows)
+    twice = counted.of_hashes(repeated(pl.concat(ids)))
+    differing = counted.differing_days(landed)
+    missing, invented = landed.without(counted, differing), counted.without(landed, differing)
+    lost = missing.join(_landed_before(work, event_date, missing), on=[INGEST_DATE, "event_id"], how="anti")
     return Finding(
         lost.height + invented.height + twice.height,
         {
-            "clean events that landed in the window": rows,
-            "events by date": len(keys),
-            "copies of an event that landed before": absent.height - lost.height,
+            "clean events that landed in the window": landed.rows,
+            "events by date": counted.rows,
+            "copies of an event that landed before": missing.height - lost.height,
             "events that are missing": lost.height,
             "events from nowhere": invented.height,
             "events that stand twice": twice.height,
@@ -87,30 +82,64 @@ _EVENT: Final = [INGEST_DATE, *ADDRESS, "event_id"]
 _KEY: Final = pl.struct(_EVENT).hash(_ID_SEED).alias("key")
 _ID: Final = pl.col("event_id").hash(_ID_SEED).alias("id")
 _NO_EVENTS: Final = pl.DataFrame(schema={name: EVENTS_BY_DATE.schema[name] for name in _EVENT})
-_NO_HASHES: Final = _NO_EVENTS.select(_KEY, _ID)
-_Events = Callable[[], Iterator[pl.DataFrame]]
 
 
-def _landed(work: Workplace, event_date: date) -> _Events:
-    """The clean events of the date that landed in its window, in slices: ingest_date, address, event_id."""
-
-    def read() -> Iterator[pl.DataFrame]:
-        for day in landing(work.policy).of(event_date):
-            for piece in work.lake.slices(EVENTS.clean_table, day, event_date):
-                own = piece.filter(pl.col(EVENT_DATE) == event_date)
-                yield own.select(pl.lit(day).alias(INGEST_DATE), *_EVENT[1:]).collect(engine="in-memory")
-
-    return read
+def _landed(work: Workplace, event_date: date) -> list[pl.LazyFrame]:
+    """The clean events of the date that landed in its window, in slices."""
+    return [
+        piece.filter(pl.col(EVENT_DATE) == event_date).with_columns(pl.lit(day).alias(INGEST_DATE))
+        for day in landing(work.policy).of(event_date)
+        for piece in work.lake.slices(EVENTS.clean_table, day, event_date)
+    ]
 
 
-def _counted(work: Workplace, event_date: date) -> _Events:
-    """events_by_date of the date, in the same way."""
+def _counted(work: Workplace, event_date: date) -> list[pl.LazyFrame]:
+    """events_by_date of the date, in slices."""
+    return work.lake.slices(EVENTS_BY_DATE.name, event_date)
 
-    def read() -> Iterator[pl.DataFrame]:
-        for piece in work.lake.slices(EVENTS_BY_DATE.name, event_date):
-            yield piece.select(_EVENT).collect(engine="in-memory")
 
-    return read
+class _Events:
+    """One side of a comparison of events: where each came from, and its id."""
+
+    def __init__(self, pieces: list[pl.LazyFrame]) -> None:
+        self._pieces = pieces
+        self.seen: dict[date, tuple[int, int]] = {}  # by ingest date: how many, and the sum of their hashes
+
+    @property
+    def rows(self) -> int:
+        """How many events were counted."""
+        return sum(rows for rows, _ in self.seen.values())
+
+    def read(self, days: Iterable[date] | None = None) -> Iterator[pl.DataFrame]:
+        """Slices of them: ingest_date, address, event_id. Of some ingest dates, if given."""
+        wanted = pl.lit(value=True) if days is None else pl.col(INGEST_DATE).is_in(sorted(days))
+        for piece in self._pieces:
+            yield piece.select(_EVENT).filter(wanted).collect(engine="in-memory")
+
+    def count(self, events: pl.DataFrame) -> None:
+        """Take note of some."""
+        for day, rows, hashes in events.group_by(INGEST_DATE).agg(pl.len(), _KEY.sum()).iter_rows():
+            before, sum_before = self.seen.get(day, (0, 0))
+            self.seen[day] = before + rows, (sum_before + hashes) % 2**64
+
+    def differing_days(self, others: "_Events") -> set[date]:
+        """The ingest dates whose events are not the same on both sides."""
+        return {day for day, _ in self.seen.items() ^ others.seen.items()}
+
+    def of_hashes(self, hashes: pl.Series) -> pl.DataFrame:
+        """Those with the hashes of ids, if they share an id with another."""
+        if hashes.is_empty():
+            return _NO_EVENTS
+        found = pl.concat([_NO_EVENTS, *(rows.filter(_ID.is_in(hashes.implode())) for rows in self.read())])
+        return found.filter(pl.col("event_id").is_duplicated())
+
+    def without(self, others: "_Events", days: set[date]) -> pl.DataFrame:
+        """Those of some ingest dates that are not on the other side."""
+        if not days:
+            return _NO_EVENTS
+        keys = pl.concat([_NO_EVENTS.select(_KEY), *(rows.select(_KEY) for rows in others.read(days))])
+        known = keys.to_series().sort()
+        return pl.concat([_NO_EVENTS, *(_without(rows, known) for rows in self.read(days))])
 
 
 def _without(events: pl.DataFrame, keys: pl.Series) -> pl.DataFrame:
@@ -119,12 +148,6 @@ def _without(events: pl.DataFrame, keys: pl.Series) -> pl.DataFrame:
     ordered = own.sort()
     absent = ordered.filter(~are_among(ordered, keys))
     return events.filter(own.is_in(absent.implode())) if len(absent) else events.clear()
-
-
-def _of_hashes(events: Iterable[pl.DataFrame], hashed: pl.Expr, hashes: pl.Series) -> pl.DataFrame:
-    if hashes.is_empty():
-        return _NO_EVENTS
-    return pl.concat([_NO_EVENTS, *(rows.filter(hashed.is_in(hashes.implode())) for rows in events)])
 
 
 def _landed_before(work: Workplace, event_date: date, rows: pl.DataFrame) -> pl.DataFrame:
