@@ -22,7 +22,7 @@ from assets_pkg.orchestration.assets import Graph
 from assets_pkg.orchestration.automation import stale_by
 from assets_pkg.orchestration.materialize import Materializations
 from assets_pkg.orchestration.metadata import ROW_COUNT, frame, records
-from assets_pkg.orchestration.partitions import BACKFILL, days_of
+from assets_pkg.orchestration.partitions import BACKFILL
 from assets_pkg.orchestration.workplace import WORKPLACE, only_stale, workplace_of
 from assets_pkg.steps.activity import (
     GATHER,
@@ -92,11 +92,12 @@ def _stage(
     def step(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         work = workplace_of(context)
         told = Materializations(context, specs, work.lake)
-        event_dates = days_of(context)
-        for event_date in stage.stale(work, event_dates, by_any_code=False) if only_stale(context) else event_dates:
-            result = stage.build(work, event_date)
-            for asset, said in facts(work, event_date, result).items():
-                told.made(asset, event_date, said)
+        days = told.days()
+        for event_date in stage.stale(work, days, by_any_code=False) if only_stale(context) else days:
+            with told.attempt(event_date):
+                result = stage.build(work, event_date)
+                for asset, said in facts(work, event_date, result).items():
+                    told.made(asset, event_date, said)
         yield from told.done()
 
     return step

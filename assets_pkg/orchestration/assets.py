@@ -14,7 +14,7 @@ from assets_pkg.contracts.rules import duplicate_of
 from assets_pkg.contracts.tables import ALERTS, CUSTOMERS_KNOWN, DAILY_METRICS, EVENT_DATE, TABLES
 from assets_pkg.orchestration.materialize import Materializations
 from assets_pkg.orchestration.metadata import ROW_COUNT, asset_spec_metadata, frame, records
-from assets_pkg.orchestration.partitions import BACKFILL, days_of, event_dates, ingest_dates
+from assets_pkg.orchestration.partitions import BACKFILL, event_dates, ingest_dates
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of
 from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
@@ -95,34 +95,35 @@ def _raw(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
     def raw(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         work = workplace_of(context)
         told = Materializations(context, [spec], work.lake)
-        for day in days_of(context):
-            landed = land_raw(work, feed, day)
-            facts: dict[str, Any] = {
-                ROW_COUNT: landed.rows,
-                "files": len(landed.files),
-                "files read": len(landed.read),
-                "files unchanged": len(landed.carried),
-                "files skipped (content held by another)": len(landed.skipped),
-                "files failed": sum(file.status == FAILED for file in landed.files),
-                "bytes": sum(file.bytes for file in landed.files),
-                "ledger": records([asdict(file) for file in landed.files], _LEDGER_COLUMNS),
-            }
-            if landed.vanished:
-                facts["vanished files (rows kept)"] = _paths(landed.vanished)
-            if landed.forgotten:
-                facts["forgotten files (rows removed on request)"] = _paths(landed.forgotten)
-            if landed.again:
-                days = ", ".join(map(str, landed.again))
-                facts["days to be processed again"] = days
-                context.log.warning(
-                    f"{feed.raw} {day}: files of {days} hold content that came or went here; those days are PENDING in "
-                    "the ledger and will be processed again"
-                )
-            if strays := unrecognised_files(work.raw_root, day):
-                facts["files no feed reads"] = _paths(strays)
-                context.log.warning(f"{day}: no feed reads {', '.join(strays)}; check their names")
-            told.made(feed.raw, day, facts)
-            context.log.info(f"{feed.raw} {day}: {landed.rows:,} rows of {len(landed.files)} files")
+        for day in told.days():
+            with told.attempt(day):
+                landed = land_raw(work, feed, day)
+                facts: dict[str, Any] = {
+                    ROW_COUNT: landed.rows,
+                    "files": len(landed.files),
+                    "files read": len(landed.read),
+                    "files unchanged": len(landed.carried),
+                    "files skipped (content held by another)": len(landed.skipped),
+                    "files failed": sum(file.status == FAILED for file in landed.files),
+                    "bytes": sum(file.bytes for file in landed.files),
+                    "ledger": records([asdict(file) for file in landed.files], _LEDGER_COLUMNS),
+                }
+                if landed.vanished:
+                    facts["vanished files (rows kept)"] = _paths(landed.vanished)
+                if landed.forgotten:
+                    facts["forgotten files (rows removed on request)"] = _paths(landed.forgotten)
+                if landed.again:
+                    days = ", ".join(map(str, landed.again))
+                    facts["days to be processed again"] = days
+                    context.log.warning(
+                        f"{feed.raw} {day}: files of {days} hold content that came or went here; those days are "
+                        "PENDING in the ledger and will be processed again"
+                    )
+                if strays := unrecognised_files(work.raw_root, day):
+                    facts["files no feed reads"] = _paths(strays)
+                    context.log.warning(f"{day}: no feed reads {', '.join(strays)}; check their names")
+                told.made(feed.raw, day, facts)
+                context.log.info(f"{feed.raw} {day}: {landed.rows:,} rows of {len(landed.files)} files")
         yield from told.done()
 
     return raw
@@ -141,40 +142,41 @@ def _clean(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
     def clean_feed(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         work = workplace_of(context)
         told = Materializations(context, specs, work.lake)
-        for day in days_of(context):
-            profile = clean(work, feed, day).profile
-            files = [asdict(each) for each in file_lives(work, feed, day)]
-            total, rejected = profile.rows(TOTAL), profile.rows(QUARANTINE)
-            copies, same_id = profile.rows(FULL_ROW), profile.reason(duplicate_of(feed))
-            warnings = [{"warning": name, "rows": rows} for name, rows in profile.of_kind(WARNING).items()]
-            told.made(
-                feed.clean_table,
-                day,
-                {
-                    ROW_COUNT: profile.rows(CLEAN),
-                    "raw rows": total,
-                    "clean rate": _rate(profile.rows(CLEAN), total),
-                    "duplicate rate": _rate(copies + same_id, total),
-                    "full-row duplicates": copies,
-                    "warnings": records(warnings, ["warning", "rows"]),
-                    "rows by file": records(files, _FILE_COLUMNS),
-                },
-            )
-            told.made(
-                feed.quarantine,
-                day,
-                {
-                    ROW_COUNT: rejected,
-                    "quarantine rate": _rate(rejected, total),
-                    "top reasons": records(_top(profile, total), ["reason", "rows", "rate"]),
-                    "rejected rows (first)": frame(preview(work, feed, day)),
-                },
-            )
-            told.made(feed.profile, day, {"raw rows": total})
-            context.log.info(
-                f"{feed.name} {day}: {total:,} rows, {profile.rows(CLEAN):,} clean, "
-                f"{rejected:,} rejected, {copies:,} copies"
-            )
+        for day in told.days():
+            with told.attempt(day):
+                profile = clean(work, feed, day).profile
+                files = [asdict(each) for each in file_lives(work, feed, day)]
+                total, rejected = profile.rows(TOTAL), profile.rows(QUARANTINE)
+                copies, same_id = profile.rows(FULL_ROW), profile.reason(duplicate_of(feed))
+                warnings = [{"warning": name, "rows": rows} for name, rows in profile.of_kind(WARNING).items()]
+                told.made(
+                    feed.clean_table,
+                    day,
+                    {
+                        ROW_COUNT: profile.rows(CLEAN),
+                        "raw rows": total,
+                        "clean rate": _rate(profile.rows(CLEAN), total),
+                        "duplicate rate": _rate(copies + same_id, total),
+                        "full-row duplicates": copies,
+                        "warnings": records(warnings, ["warning", "rows"]),
+                        "rows by file": records(files, _FILE_COLUMNS),
+                    },
+                )
+                told.made(
+                    feed.quarantine,
+                    day,
+                    {
+                        ROW_COUNT: rejected,
+                        "quarantine rate": _rate(rejected, total),
+                        "top reasons": records(_top(profile, total), ["reason", "rows", "rate"]),
+                        "rejected rows (first)": frame(preview(work, feed, day)),
+                    },
+                )
+                told.made(feed.profile, day, {"raw rows": total})
+                context.log.info(
+                    f"{feed.name} {day}: {total:,} rows, {profile.rows(CLEAN):,} clean, "
+                    f"{rejected:,} rejected, {copies:,} copies"
+                )
         yield from told.done()
 
     return clean_feed
@@ -191,9 +193,10 @@ def _known(graph: Graph) -> dg.AssetsDefinition:
     def customers_known(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         work = workplace_of(context)
         told = Materializations(context, [spec], work.lake)
-        for day in days_of(context):
-            customers = know_customers(work, day)
-            told.made(CUSTOMERS_KNOWN.name, day, {ROW_COUNT: customers})
+        for day in told.days():
+            with told.attempt(day):
+                customers = know_customers(work, day)
+                told.made(CUSTOMERS_KNOWN.name, day, {ROW_COUNT: customers})
         yield from told.done()
 
     return customers_known
@@ -208,21 +211,23 @@ def _report(graph: Graph) -> dg.AssetsDefinition:
     def validation_report(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         work = workplace_of(context)
         told = Materializations(context, [spec], work.lake)
-        for day in days_of(context):
-            report = write_report(work, day)
-            path = report_folder(work, day) / "validation_report.json"
-            rows = [
-                {"feed": name, **{key: report[name][key] for key in ("total", "clean", "quarantine")}} for name in FEEDS
-            ]
-            told.made(
-                VALIDATION_REPORT,
-                day,
-                {
-                    "path": dg.MetadataValue.path(str(path)),
-                    "feeds": records(rows, ["feed", "total", "clean", "quarantine"]),
-                },
-                version=hashlib.sha256(path.read_bytes()).hexdigest(),
-            )
+        for day in told.days():
+            with told.attempt(day):
+                report = write_report(work, day)
+                path = report_folder(work, day) / "validation_report.json"
+                rows = [
+                    {"feed": name, **{key: report[name][key] for key in ("total", "clean", "quarantine")}}
+                    for name in FEEDS
+                ]
+                told.made(
+                    VALIDATION_REPORT,
+                    day,
+                    {
+                        "path": dg.MetadataValue.path(str(path)),
+                        "feeds": records(rows, ["feed", "total", "clean", "quarantine"]),
+                    },
+                    version=hashlib.sha256(path.read_bytes()).hexdigest(),
+                )
         yield from told.done()
 
     return validation_report
@@ -236,16 +241,17 @@ def _metrics(graph: Graph) -> dg.AssetsDefinition:
     def daily_metrics(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         work = workplace_of(context)
         told = Materializations(context, [spec], work.lake)
-        for day in days_of(context):
-            rows = measure(work, day)
-            value = {(data, metric, dimension): number for data, metric, dimension, number in rows.iter_rows()}
-            facts: dict[str, Any] = {ROW_COUNT: rows.height}
-            for name in FEEDS:
-                facts[f"{name} rows"] = value.get((name, "total", None), 0.0)
-                facts[f"{name} quarantine rate"] = value.get((name, "quarantine_rate", None), 0.0)
-            facts["hours with events"] = sum(bool(value.get(("events", "by_hour", hour))) for hour in HOURS)
-            facts["active customers"] = value.get(("events", "active_customers", None), 0.0)
-            told.made(DAILY_METRICS.name, day, facts)
+        for day in told.days():
+            with told.attempt(day):
+                rows = measure(work, day)
+                value = {(data, metric, dimension): number for data, metric, dimension, number in rows.iter_rows()}
+                facts: dict[str, Any] = {ROW_COUNT: rows.height}
+                for name in FEEDS:
+                    facts[f"{name} rows"] = value.get((name, "total", None), 0.0)
+                    facts[f"{name} quarantine rate"] = value.get((name, "quarantine_rate", None), 0.0)
+                facts["hours with events"] = sum(bool(value.get(("events", "by_hour", hour))) for hour in HOURS)
+                facts["active customers"] = value.get(("events", "active_customers", None), 0.0)
+                told.made(DAILY_METRICS.name, day, facts)
         yield from told.done()
 
     return daily_metrics
@@ -260,21 +266,22 @@ def _alerts(graph: Graph) -> dg.AssetsDefinition:
     def alerts(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         work = workplace_of(context)
         told = Materializations(context, [spec], work.lake)
-        for day in days_of(context):
-            raised = raise_alerts(work, day)
-            shown = ["severity", "rule", "dataset", "message"]
-            told.made(
-                ALERTS.name,
-                day,
-                {
-                    ROW_COUNT: len(raised),
-                    "high": sum(alert["severity"] == "high" for alert in raised),
-                    "alerts": records(raised, shown),
-                    "path": dg.MetadataValue.path(str(report_folder(work, day) / "alerts.json")),
-                },
-            )
-            for alert in raised:
-                context.log.warning(f"{day} {alert['severity']} {alert['rule']}: {alert['message']}")
+        for day in told.days():
+            with told.attempt(day):
+                raised = raise_alerts(work, day)
+                shown = ["severity", "rule", "dataset", "message"]
+                told.made(
+                    ALERTS.name,
+                    day,
+                    {
+                        ROW_COUNT: len(raised),
+                        "high": sum(alert["severity"] == "high" for alert in raised),
+                        "alerts": records(raised, shown),
+                        "path": dg.MetadataValue.path(str(report_folder(work, day) / "alerts.json")),
+                    },
+                )
+                for alert in raised:
+                    context.log.warning(f"{day} {alert['severity']} {alert['rule']}: {alert['message']}")
         yield from told.done()
 
     return alerts

@@ -5,6 +5,7 @@ and alerts are for people to look at and stop nothing.
 """
 
 from datetime import date
+from functools import partial
 
 import dagster as dg
 
@@ -155,14 +156,14 @@ def _orphan_checks(feed: Feed, graph: Graph) -> dg.AssetChecksDefinition:
     )
     def orphan_checks(context: dg.AssetCheckExecutionContext) -> Evaluations:
         work, log = workplace_of(context), EventLog(context)
-        days = days_of(context)
-        for day in days:
-            yield log.evaluation(spec, day, _judge_orphans(work, feed, day))
-        for day in sorted({*undecided_days(work, feed)} - {*days}):
+        for day in log.days():
+            yield from log.said(spec, day, partial(_judge_orphans, work, feed, day))
+        for day in sorted({*undecided_days(work, feed)} - {*days_of(context)}):
             verdict = _judge_orphans(work, feed, day)
             if not log.has_said(spec, day, verdict):
-                yield log.evaluation(spec, day, verdict)
+                yield from log.evaluated(spec, day, verdict)
         yield done(spec)
+        log.tell()
 
     return orphan_checks
 
@@ -204,18 +205,19 @@ def _alert_checks(days: dg.PartitionsDefinition[str], policy: Policy) -> dg.Asse
     )
     def alert_checks(context: dg.AssetCheckExecutionContext) -> Evaluations:
         made = context.run.asset_selection
+        work, log = workplace_of(context), EventLog(context)
         if made and dg.AssetKey(ALERTS.name) not in made:
+            log.tell()
             return  # the run stops before the metrics that alerts are judged by
-        work = workplace_of(context)
-        log = EventLog(context)
         selected = context.op_execution_context.selected_asset_check_keys
-        for day in days_of(context):
+        for day in log.days():
             for judgement in judge_day(work, day):
                 spec = specs[judgement.spec.rule, judgement.dataset]
                 if spec.key in selected:
-                    yield log.evaluation(spec, day, verdict_of(judgement))
+                    yield from log.said(spec, day, partial(verdict_of, judgement))
         for spec in specs.values():
             if spec.key in selected:
                 yield done(spec)
+        log.tell()
 
     return alert_checks

@@ -5,6 +5,7 @@ equal rows, so what is downstream is stale exactly when something changed. Tests
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import date
 from typing import Any
 
@@ -19,6 +20,7 @@ from dagster._core.definitions.data_version import (
 )
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
+from assets_pkg.orchestration.workplace import bad_days_of
 from assets_pkg.storage.lake import Lake
 
 _NEVER = "none"  # the version of an input that was never made
@@ -30,8 +32,17 @@ class Materializations:
     def __init__(self, context: dg.AssetExecutionContext, specs: Sequence[dg.AssetSpec], lake: Lake) -> None:
         self._context = context
         self._lake = lake
+        self._bad_days = bad_days_of(context)
         self._specs = {spec.key.to_user_string(): spec for spec in specs}
         self._inputs = self._input_tags({dep.asset_key for spec in specs for dep in spec.deps})
+
+    def days(self) -> list[date]:
+        """Those of the step's days that did not go wrong before."""
+        return self._bad_days.left(self._context)
+
+    def attempt(self, day: date) -> AbstractContextManager[None]:
+        """Make a day's partitions; if that fails, the step's other days go on."""
+        return self._bad_days.attempt(self._context, day)
 
     def made(self, asset: str, day: date, facts: Mapping[str, Any], version: str | None = None) -> None:
         """Tell of a partition. `version`: that of its content, where it is no table's partition."""
@@ -60,6 +71,7 @@ class Materializations:
                 output_name=spec.key.to_python_identifier(),
                 metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True},
             )
+        self._bad_days.tell(self._context)
 
     def _input_tags(self, keys: set[dg.AssetKey]) -> dict[dg.AssetKey, dict[str, str]]:
         """How far each input's events went when the step began: later ones of other versions make its assets stale."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -14,7 +15,7 @@ from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from assets_pkg.orchestration.partitions import days_of
-from assets_pkg.orchestration.workplace import WORKPLACE, only_stale, workplace_of
+from assets_pkg.orchestration.workplace import WORKPLACE, bad_days_of, only_stale, workplace_of
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.alerts import Judgement
 
@@ -65,9 +66,10 @@ def multi_check(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinition:
         work, log = workplace_of(context), EventLog(context)
         for check in checks:
             if check.spec.key in context.op_execution_context.selected_asset_check_keys:
-                for day in log.made_here(check, days_of(context)) if only_stale(context) else days_of(context):
-                    yield log.judged(check, work, day)
+                for day in log.made_here(check, log.days()) if only_stale(context) else log.days():
+                    yield from log.said(check.spec, day, partial(log.judged, check, work, day))
                 yield done(check.spec)
+        log.tell()
 
     return judge_all
 
@@ -90,11 +92,37 @@ class EventLog:
     """Turns verdicts into events of their day's partition: a plain AssetCheckResult would lose the day in a range."""
 
     def __init__(self, context: dg.AssetCheckExecutionContext) -> None:
+        self._context = context
         self._instance = context.instance
         self._run = context.run.run_id
+        self._bad_days = bad_days_of(context)
         self._judged: dict[tuple[dg.AssetKey, date], AssetCheckEvaluationTargetMaterializationData | None] = {}
 
-    def judged(self, check: Check, work: Workplace, day: date) -> AssetCheckEvaluation:
+    def days(self) -> list[date]:
+        """Those of the step's days that did not go wrong before."""
+        return self._bad_days.left(self._context)
+
+    def said(self, spec: dg.AssetCheckSpec, day: date, judge: Callable[[], Verdict]) -> Evaluations:
+        """What a check says of a day, if it can."""
+        with self._bad_days.attempt(self._context, day):
+            yield from self.evaluated(spec, day, judge())
+
+    def evaluated(self, spec: dg.AssetCheckSpec, day: date, verdict: Verdict) -> Evaluations:
+        """A verdict as an event.
+
+        `blocking` in the event, not in the spec alone, is what stops the steps that follow; for all days. So in a run
+        over many it is not there, and a day that the check blocks is taken out of the run.
+        """
+        is_alone = len(days_of(self._context)) == 1
+        yield self._evaluation(spec, day, verdict, blocking=spec.blocking and is_alone)
+        if spec.blocking and not verdict.passed and not is_alone:
+            self._bad_days.add(self._context, day, f"check {spec.name}: {verdict.sentence}")
+
+    def tell(self) -> None:
+        """The step has ended."""
+        self._bad_days.tell(self._context)
+
+    def judged(self, check: Check, work: Workplace, day: date) -> Verdict:
         """The check's verdict: what it said of the same state of its tables, or a new one."""
         state = check.state(work, day) if check.state else None
         verdict = self._said_of(check.spec, day, state) if state and not work.verify else None
@@ -102,7 +130,7 @@ class EventLog:
             verdict = check.judge(work, day)
             if state and verdict.final:
                 verdict = replace(verdict, facts={**verdict.facts, _STATE: state})
-        return self.evaluation(check.spec, day, verdict)
+        return verdict
 
     def made_here(self, check: Check, days: Sequence[date]) -> list[date]:
         """Those of the days that the check follows in this run, and that have the check's asset at all."""
@@ -135,8 +163,9 @@ class EventLog:
         said: AssetCheckEvaluation = event.asset_check_evaluation_data
         return said
 
-    def evaluation(self, spec: dg.AssetCheckSpec, day: date, verdict: Verdict) -> AssetCheckEvaluation:
-        """The event. `blocking` in the event, not in the spec alone, is what stops the steps that follow."""
+    def _evaluation(
+        self, spec: dg.AssetCheckSpec, day: date, verdict: Verdict, *, blocking: bool
+    ) -> AssetCheckEvaluation:
         return AssetCheckEvaluation(
             asset_key=spec.asset_key,
             check_name=spec.name,
@@ -144,7 +173,7 @@ class EventLog:
             severity=verdict.severity,
             description=verdict.sentence,
             metadata=dict(verdict.facts),
-            blocking=spec.blocking,
+            blocking=blocking,
             partition=day.isoformat(),
             target_materialization_data=self._materialization(spec.asset_key, day),
         )

@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import dagster as dg
 
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, EVENT_DATE
+from assets_pkg.orchestration.bad_days import BadDays, StepContext
 from assets_pkg.orchestration.partitions import days_of_run
 from assets_pkg.policy import Policy
 from assets_pkg.policy.columns import INGEST_DATE
@@ -21,10 +23,18 @@ VERIFY: Final = "pipeline/verify"  # nothing is taken on trust: every raw file i
 ONLY_STALE: Final = "pipeline/only_stale"  # of a range of event dates, those that are not up to date
 
 
+@dataclass(frozen=True)
+class Desk:
+    """What the steps of a run share."""
+
+    work: Workplace
+    bad_days: BadDays
+
+
 def workplace_resource(settings: Settings, policy: Policy) -> dg.ResourceDefinition:
     """With the in-process executor a resource lives as long as its run, and so does the lock on the run's days."""
 
-    def open_workplace(context: dg.InitResourceContext) -> Iterator[Workplace]:
+    def open_workplace(context: dg.InitResourceContext) -> Iterator[Desk]:
         run = context.run
         log = context.log
         work = Workplace(settings, policy, run.run_id if run else "", verify=run is not None and is_set(run, VERIFY))
@@ -37,7 +47,7 @@ def workplace_resource(settings: Settings, policy: Policy) -> dg.ResourceDefinit
         days = days_of_run(dict(run.tags)) if run else []
         locks = day_locks(settings.ledger, settings.lock_dir, work.run, _axis_of(run) if run else INGEST_DATE)
         with days_locked(locks, days, wait_seconds=settings.lock_wait_seconds, say=say):
-            yield work
+            yield Desk(work, BadDays())
 
     return dg.ResourceDefinition(open_workplace, description="Raw files, lake, ledger, reports and policy")
 
@@ -47,7 +57,7 @@ def is_set(run: dg.DagsterRun, tag: str) -> bool:
     return run.tags.get(tag) == "true"
 
 
-def only_stale(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> bool:
+def only_stale(context: StepContext) -> bool:
     """Whether the run is to leave alone what is up to date."""
     return is_set(context.run, ONLY_STALE)
 
@@ -60,7 +70,16 @@ def _axis_of(run: dg.DagsterRun) -> str:
     return EVENT_DATE if by_event_date else INGEST_DATE
 
 
-def workplace_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Workplace:
+def workplace_of(context: StepContext) -> Workplace:
     """The step's workplace."""
-    work: Workplace = getattr(context.resources, WORKPLACE)
-    return work
+    return _desk(context).work
+
+
+def bad_days_of(context: StepContext) -> BadDays:
+    """The days that went wrong in the step's run."""
+    return _desk(context).bad_days
+
+
+def _desk(context: StepContext) -> Desk:
+    desk: Desk = getattr(context.resources, WORKPLACE)
+    return desk

@@ -122,9 +122,7 @@ def gather_events(work: Workplace, event_date: date) -> int:
         return lake.rows(EVENTS_BY_DATE.name, event_date)
     sources = LandedEvents(work, event_date)
     narrow = transform.Narrow()
-    pieces = [piece for day in sources.days for piece in sources.rows(day, narrow.columns())]
-    events = pl.concat([narrow.none(), *pieces], rechunk=True)
-    del pieces  # two copies of a large day would be 340 MB
+    events = [piece for day in sources.days for piece in sources.rows(day, narrow.columns())]
     found = transform.day_runs(events, event_date, work.policy)
     del events
     replace = replacing(work, event_date, inputs)

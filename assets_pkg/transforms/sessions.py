@@ -6,7 +6,7 @@ all that the days beside it need to see. The sessions of a day are its runs: wit
 the day before, and with the last carried on into the day after.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -21,6 +21,7 @@ PAGE_VIEW: Final = "page_view"
 # What lies apart in a sorting key does so by more than any time of the day and any session timeout (a day at most): by
 # three days.
 DAY_SPAN_US: Final = 2**38
+_AT_ONCE: Final = 1_000_000
 _CENT_OF_A_MINUTE_US: Final = 600_000
 _CARRIED: Final = ("events", "page_views", "platforms")
 
@@ -41,11 +42,6 @@ class Narrow:
             pl.col("platform").cast(self._platforms),
         ]
 
-    def none(self) -> pl.DataFrame:
-        """No events."""
-        names = {"customer_id": TEXT, "event_time": MICROS, "event_type": TEXT, "platform": TEXT}
-        return pl.DataFrame(schema=names).select(self.columns())
-
 
 @dataclass(frozen=True)
 class DayRuns:
@@ -58,8 +54,40 @@ class DayRuns:
     of_event: pl.Series
 
 
-def day_runs(events: pl.DataFrame, day: date, policy: Policy) -> DayRuns:
-    """The runs of all events of `day`. Needs the columns of `Narrow`."""
+def day_runs(pieces: Sequence[pl.DataFrame], day: date, policy: Policy) -> DayRuns:
+    """The runs of all events of `day`, which come in pieces with the columns of `Narrow`.
+
+    Some customers at a time, so that what ordering takes does not grow with the day.
+    """
+    of_event = pl.zeros(sum(map(len, pieces)), dtype=pl.UInt32, eager=True)
+    runs = [pl.DataFrame(schema=SESSION_RUNS.schema)]
+    made = 0
+    for first, last in _stretches(pieces):
+        places, theirs, at = [], [], 0
+        for piece in pieces:
+            is_theirs = piece["customer"].to_physical().is_between(first, last)
+            places.append(is_theirs.arg_true() + at)
+            theirs.append(piece.filter(is_theirs))
+            at += piece.height
+        found = _runs(pl.concat(theirs, rechunk=True), day, policy)
+        of_event.scatter(pl.concat(places), found.of_event + made)
+        runs.append(found.runs)
+        made += found.runs.height
+    return DayRuns(pl.concat(runs), of_event)
+
+
+def _stretches(pieces: Sequence[pl.DataFrame]) -> list[tuple[int, int]]:
+    """Customers' numbers, first and last, that have about so many events together as are ordered at once."""
+    numbers = [pl.Series("number", dtype=pl.UInt32), *(piece["customer"].to_physical() for piece in pieces)]
+    counts = pl.concat([each.alias("number") for each in numbers]).value_counts(name="events").sort("number")
+    before = pl.col("events").cum_sum() - pl.col("events")
+    stretches = counts.group_by((before // _AT_ONCE).alias("stretch"), maintain_order=True)
+    found = stretches.agg(pl.min("number").alias("first"), pl.max("number").alias("last"))
+    return list(found.select("first", "last").iter_rows())
+
+
+def _runs(events: pl.DataFrame, day: date, policy: Policy) -> DayRuns:
+    """The runs of all events of some customers."""
     midnight, timeout = epoch_us(day), policy.activity.session_timeout_us
     # Customer and time in one number sort four times as fast as the two columns. Events at one instant may come in
     # any order: no session depends on it.

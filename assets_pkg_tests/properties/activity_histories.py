@@ -25,6 +25,7 @@ from assets_pkg.contracts.tables import ACTIVITY_TABLES, RESTATEMENTS
 from assets_pkg.policy import Policy, load_policy
 from assets_pkg.steps.activity import refresh
 from assets_pkg.storage import lake
+from assets_pkg.transforms import sessions
 from assets_pkg_tests import workbench
 from assets_pkg_tests.activities import ActivityBench, Event, crash_at, differences, first_numbers, numbers
 from assets_pkg_tests.properties.quick_delta import quick_delta
@@ -363,7 +364,8 @@ def _policy(overlay: str) -> Policy:
 
 @contextmanager
 def _slices_of(rows: int) -> Iterator[None]:
-    """A refresh reads and writes as if that many rows were all that a data file holds."""
+    """A refresh reads, orders and writes as if that many rows were all that a data file, or memory, holds."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(lake, "ROWS_PER_FILE", rows)
+        patched.setattr(sessions, "_AT_ONCE", rows)
         yield
