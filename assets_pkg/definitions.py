@@ -10,7 +10,7 @@ from assets_pkg.orchestration.assets import Graph, build_ingest_assets
 from assets_pkg.orchestration.automation import build_refresh_sensor
 from assets_pkg.orchestration.checks import build_checks
 from assets_pkg.orchestration.jobs import build_activity_job, build_daily_job, build_schedule
-from assets_pkg.orchestration.sensors import build_pending_days
+from assets_pkg.orchestration.sensors import build_pending_days, build_raw_files
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_resource
 from assets_pkg.policy import Policy, load_policy
 from assets_pkg.settings import Settings
@@ -37,9 +37,10 @@ def _definitions(settings: Settings, graph: Graph) -> dg.Definitions:
         assets=[*build_ingest_assets(graph), *build_activity_assets(graph)],
         asset_checks=[*build_checks(graph), *build_activity_checks(graph)],
         jobs=[daily, activity],
-        schedules=[build_schedule(daily, settings)],
+        schedules=[build_schedule(daily, settings, graph.policy)],
         sensors=[
             build_pending_days(daily, settings),
+            build_raw_files(daily, settings, graph.policy),
             build_refresh_sensor(dg.AssetSelection.groups(GROUP), graph.policy),
         ],
         resources={WORKPLACE: workplace_resource(settings, graph.policy)},

@@ -2,6 +2,7 @@
 
 from datetime import date
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,7 +18,9 @@ class Settings(BaseSettings):
     policy: Path | None = Field(default=None, description="a policy file laid over the default one")
     ledger_url: str | None = Field(default=None, description="SQLite or PostgreSQL URL of the file ledger")
     first_day: date = Field(default=date(2025, 1, 1), description="the first ingest date there is")
-    schedule_hour: int = Field(default=3, ge=0, le=23, description="UTC hour at which the daily run starts")
+    automatic: bool = Field(default=False, description="schedule and file sensor are on from the start")
+    schedule_hour: int = Field(default=3, ge=0, le=23, description="hour at which the daily run starts")
+    schedule_zone: ZoneInfo = Field(default=ZoneInfo("UTC"), description="time zone of that hour")
     lock_wait_seconds: float = Field(default=600, ge=0, description="how long a run waits for another on the same day")
     ledger_wait_seconds: float = Field(default=30, ge=0, description="how long to wait for a ledger that is locked")
 

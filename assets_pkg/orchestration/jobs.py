@@ -7,10 +7,14 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, INGEST_TABLES
 from assets_pkg.orchestration.assets import VALIDATION_REPORT
-from assets_pkg.orchestration.workplace import ACTIVITY_JOB
+from assets_pkg.orchestration.workplace import ACTIVITY_JOB, days_at_work
+from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
+from assets_pkg.steps.arrivals import arrivals
+from assets_pkg.steps.workplace import Workplace
 
 DAILY_JOB = "daily_pipeline"
+DAILY_SCHEDULE = "daily_schedule"
 
 
 def build_daily_job() -> UnresolvedAssetJobDefinition:
@@ -36,19 +40,29 @@ def _with_checks(*assets: str) -> dg.AssetSelection:
     return selected | dg.AssetSelection.checks_for_assets(*map(dg.AssetKey, assets))
 
 
-def build_schedule(job: UnresolvedAssetJobDefinition, settings: Settings) -> dg.ScheduleDefinition:
-    """The job for the day before, every day at the settings' hour (UTC). Off until it is turned on."""
+def build_schedule(job: UnresolvedAssetJobDefinition, settings: Settings, policy: Policy) -> dg.ScheduleDefinition:
+    """The job for the last day that is over (UTC), every day at the settings' hour.
+
+    Whatever is there then is processed, also if a feed is missing: the file sensor runs the day again when it comes.
+    Not if somebody is at it, or nothing came since it was processed.
+    """
 
     @dg.schedule(
-        name="daily_schedule",
+        name=DAILY_SCHEDULE,
         job=job,
         cron_schedule=f"0 {settings.schedule_hour} * * *",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"Runs {DAILY_JOB} for the day before at {settings.schedule_hour:02d}:00 UTC.",
+        execution_timezone=settings.schedule_zone.key,
+        default_status=dg.DefaultScheduleStatus.RUNNING if settings.automatic else dg.DefaultScheduleStatus.STOPPED,
+        description=f"Runs {DAILY_JOB} for the day before at {settings.schedule_hour:02d}:00 {settings.schedule_zone}.",
     )
-    def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        key = (context.scheduled_execution_time.astimezone(UTC).date() - timedelta(days=1)).isoformat()
-        return dg.RunRequest(run_key=key, partition_key=key)
+    def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        now = context.scheduled_execution_time.astimezone(UTC)
+        day = now.date() - timedelta(days=1)
+        if day in days_at_work(context.instance):
+            return dg.SkipReason(f"{day} is being processed.")
+        found = arrivals(Workplace(settings, policy, frozen=True), day, now)
+        if found.processed and not found.changed and not found.growing:
+            return dg.SkipReason(f"{day} was processed, and nothing is new.")
+        return dg.RunRequest(run_key=f"{day} {found.version}", partition_key=day.isoformat())
 
     return daily_schedule

@@ -59,6 +59,11 @@ class RunOfDays:
     key: str | None
     tags: dict[str, str]
 
+    @property
+    def days(self) -> list[date]:
+        """All of them, in order."""
+        return [date.fromisoformat(self.key)] if self.key else days_of_run(self.tags)
+
 
 def runs_of(days: Iterable[date]) -> list[RunOfDays]:
     """The runs that process `days`: neighbours together, up to DAYS_PER_RUN, in order."""

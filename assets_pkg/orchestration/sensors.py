@@ -1,14 +1,25 @@
 """Sensors: what makes runs start by itself besides the clock."""
 
+import hashlib
+import json
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from assets_pkg.orchestration.partitions import runs_of
+from assets_pkg.orchestration.workplace import days_at_work
+from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
+from assets_pkg.steps.arrivals import Arrivals, arrivals
+from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.ledger import Ledger, is_there
+from assets_pkg.storage.raw_files import files_of_day, raw_days
+from assets_pkg.storage.records import UnreadableFileError
 
 PENDING_DAYS = "pending_days"
+RAW_FILES = "raw_files"
 
 
 def build_pending_days(job: UnresolvedAssetJobDefinition, settings: Settings) -> dg.SensorDefinition:
@@ -33,3 +44,70 @@ def build_pending_days(job: UnresolvedAssetJobDefinition, settings: Settings) ->
             yield dg.SkipReason("No day is pending.")
 
     return pending_days
+
+
+def build_raw_files(job: UnresolvedAssetJobDefinition, settings: Settings, policy: Policy) -> dg.SensorDefinition:
+    """Runs the job for exactly the days whose raw files are new or hold other bytes, once they are complete.
+
+    Its cursor has what the folder of each day that is done with looks like: only others are looked at.
+    """
+
+    @dg.sensor(
+        name=RAW_FILES,
+        job=job,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING if settings.automatic else dg.DefaultSensorStatus.STOPPED,
+        description="Runs days whose raw files are new or changed, when all feeds are there or past their deadline.",
+    )
+    def raw_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        work, now = Workplace(settings, policy, frozen=True), datetime.now(UTC)
+        if not work.raw_root.is_dir():
+            return dg.SensorResult(skip_reason=f"There is no raw folder {work.raw_root}.")
+        before: dict[str, str] = json.loads(context.cursor or "{}")
+        done, due, waiting = {}, list[Arrivals](), []
+        at_work = days_at_work(context.instance)
+        for day in raw_days(work.raw_root):
+            looks = _looks(work, day)
+            if before.get(str(day)) == looks:
+                done[str(day)] = looks
+            elif day in at_work:
+                waiting.append(f"{day} is being processed")
+            elif settings.first_day <= day <= now.date():
+                found = arrivals(work, day, now)
+                why = found.waits_for(policy, now)
+                if why is None:
+                    due.append(found)
+                elif found.awaits_something:
+                    waiting.append(f"{day}: {why}")
+                    continue
+                done[str(day)] = looks
+        return dg.SensorResult(
+            run_requests=list(_requests(due)),
+            cursor=json.dumps(done),
+            skip_reason=None if due else "; ".join(waiting) or "No file is new.",
+        )
+
+    return raw_files
+
+
+def _looks(work: Workplace, day: date) -> str:
+    """A digest of the folder entries of a day's raw files; none are read."""
+
+    def stamp(path: str) -> str:
+        try:
+            return files[path].stamp()
+        except UnreadableFileError as error:
+            return str(error)
+
+    files = files_of_day(work.raw_root, day)
+    entries = "\n".join(f"{path} {stamp(path)}" for path in sorted(files))
+    return hashlib.sha256(entries.encode()).hexdigest()[:16]
+
+
+def _requests(due: list[Arrivals]) -> Iterator[dg.RunRequest]:
+    """A run for each stretch of days. The same content is requested once, whatever becomes of the run."""
+    versions = {found.day: found.version for found in due}
+    for run in runs_of(versions):
+        content = " ".join(versions[day] for day in run.days)
+        key = f"{run.name} {hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        yield dg.RunRequest(run_key=key, partition_key=run.key, tags=run.tags)

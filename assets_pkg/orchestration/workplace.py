@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 import dagster as dg
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, EVENT_DATE
 from assets_pkg.orchestration.bad_days import BadDays, StepContext
@@ -60,6 +62,12 @@ def is_set(run: dg.DagsterRun, tag: str) -> bool:
 def only_stale(context: StepContext) -> bool:
     """Whether the run is to leave alone what is up to date."""
     return is_set(context.run, ONLY_STALE)
+
+
+def days_at_work(instance: dg.DagsterInstance) -> set[date]:
+    """The ingest dates of all runs that wait or go on."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    return {day for run in runs if _axis_of(run) == INGEST_DATE for day in days_of_run(dict(run.tags))}
 
 
 def _axis_of(run: dg.DagsterRun) -> str:

@@ -238,6 +238,21 @@ class Categories(_Frozen):
     order_status: OrderStatusCategory
 
 
+class Deadlines(_Frozen):
+    """For each feed, hours after a day's end (UTC) until which its files are waited for."""
+
+    customers: Annotated[float, Field(ge=0, le=24 * 7)]
+    events: Annotated[float, Field(ge=0, le=24 * 7)]
+    orders: Annotated[float, Field(ge=0, le=24 * 7)]
+
+
+class ArrivalPolicy(_Frozen):
+    """When a day's raw files are taken as complete."""
+
+    settle_seconds: Annotated[float, Field(ge=0, le=24 * 3600)]
+    deadline_hours: Deadlines
+
+
 class ActivityPolicy(_Frozen):
     """Late data and sessions."""
 
@@ -337,6 +352,7 @@ class Policy(_Frozen):
     """Every threshold and every list of names, validated and frozen."""
 
     feeds: FeedPolicies
+    arrival: ArrivalPolicy
     reading: ReadingPolicy
     values: ValuePolicy
     categories: Categories

@@ -67,6 +67,12 @@ class RawFile:
         with _explained(self):
             return _stamp(self.location.stat())
 
+    def changed_at(self) -> float:
+        """When it was last written to, moved or otherwise touched, in epoch seconds. Raises UnreadableFileError."""
+        with _explained(self):
+            entry = self.location.stat()
+            return max(entry.st_mtime, entry.st_ctime)
+
     def still_holds(self, fingerprint: "Fingerprint") -> bool:
         """Whether the bytes are still those of `fingerprint`: they may have changed while they were read."""
         untouched = fingerprint.stamp and self.stamp() == fingerprint.stamp

@@ -120,12 +120,15 @@ def test_the_schedule_is_off_and_asks_for_the_day_before() -> None:
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 3 * * *", "UTC")
     assert schedule.job_name == DAILY_JOB
     tick = datetime(2026, 3, 1, 3, tzinfo=UTC)
-    with instance_for_test() as instance:
-        context = dg.build_schedule_context(
-            instance=instance, scheduled_execution_time=tick, repository_def=DEFS.get_repository_def()
-        )
+    repository = DEFS.get_repository_def()
+    with (
+        instance_for_test() as instance,
+        dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=tick, repository_def=repository
+        ) as context,
+    ):
         (request,) = schedule.evaluate_tick(context).run_requests or []
-    assert (request.partition_key, request.run_key) == ("2026-02-28", "2026-02-28")
+    assert request.partition_key == "2026-02-28"
     assert request.tags["dagster/partition"] == "2026-02-28"
 
 

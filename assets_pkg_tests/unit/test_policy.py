@@ -127,8 +127,8 @@ def test_a_default_is_the_contracts(path: tuple[str, ...], policy: Policy) -> No
 
 
 def test_there_are_no_settings_that_the_contract_does_not_have(policy: Policy) -> None:
-    """But for what checks show, which is ours."""
-    found = {path for path in leaves(policy.model_dump()) if path[0] != "checks"}
+    """But for when files are taken as complete and for what checks show, which is ours."""
+    found = {path for path in leaves(policy.model_dump()) if path[0] not in {"arrival", "checks"}}
     assert found == leaves(DEFAULTS).keys()
 
 

@@ -1,0 +1,98 @@
+"""Raw files as they arrive: which days have content that was not processed yet, and whether it is time to.
+
+A day is processed when its files have settled, and all feeds are there or their deadlines have passed; after that,
+whenever a file is new or holds other bytes. Until then nothing is lost: whoever runs the day takes what is there.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from assets_pkg.contracts.feeds import FEEDS
+from assets_pkg.contracts.files import PENDING
+from assets_pkg.contracts.tables import ALERTS
+from assets_pkg.policy import Policy
+from assets_pkg.steps.workplace import Workplace
+from assets_pkg.storage.ledger import is_there
+from assets_pkg.storage.raw_files import files_of_day
+from assets_pkg.storage.records import UnreadableFileError
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """The raw files of a day as they lie there.
+
+    `changed`: paths of files that the ledger does not know, or knows with other bytes; `growing`: of those that were
+    written to a moment ago; `absent`: feeds without a file. `version`: a digest of all content. `processed`: whether
+    the day was processed to its end before.
+    """
+
+    day: date
+    changed: tuple[str, ...]
+    growing: tuple[str, ...]
+    absent: tuple[str, ...]
+    processed: bool
+    version: str
+
+    @property
+    def awaits_something(self) -> bool:
+        """Whether there is more to come, or to be done."""
+        return bool(self.growing or self.changed or not self.processed)
+
+    def waits_for(self, policy: Policy, now: datetime) -> str | None:
+        """Why the day is not to be processed now; None if it is."""
+        if self.growing:
+            return f"{len(self.growing)} files were written to a moment ago ({self.growing[0]})"
+        if self.processed:
+            return None if self.changed else "nothing is new"
+        awaited = [feed for feed in self.absent if now < due(policy, feed, self.day)]
+        if awaited:
+            latest = max(due(policy, feed, self.day) for feed in awaited)
+            return f"{' and '.join(awaited)} may still come until {latest:%Y-%m-%d %H:%M} UTC"
+        return None
+
+
+def due(policy: Policy, feed: str, day: date) -> datetime:
+    """Until when a feed's files of a day are waited for."""
+    hours: float = getattr(policy.arrival.deadline_hours, feed)
+    return datetime.combine(day, time(), UTC) + timedelta(days=1, hours=hours)
+
+
+def arrivals(work: Workplace, day: date, now: datetime) -> Arrivals:
+    """Look at a day's raw files. Only those are hashed whose folder entry is not as the ledger knows it.
+
+    Raises LedgerError.
+    """
+    entries = work.ledger.entries(day=day) if is_there(work.settings.ledger) else []  # looking makes none
+    known = {row["path"]: row for row in entries}
+    files = files_of_day(work.raw_root, day)
+    changed, growing, contents = [], [], []
+    for path, file in files.items():
+        row = known.get(path)
+        if row and row["status"] == PENDING:  # its day is run again anyway
+            contents.append(f"{path} {row['content_sha256']}")
+            continue
+        try:
+            if row and row["stamp"] and row["stamp"] == file.stamp():
+                contents.append(f"{path} {row['content_sha256']}")
+                continue
+            if now.timestamp() - file.changed_at() < work.policy.arrival.settle_seconds:
+                growing.append(path)
+                continue
+            sha256 = file.fingerprint().sha256
+        except UnreadableFileError as error:  # the run will say so
+            sha256 = str(error)
+            if row and row["error_message"] == sha256:
+                continue
+        contents.append(f"{path} {sha256}")
+        if row is None or row["content_sha256"] != sha256:
+            changed.append(path)
+    there = {file.feed.name for file in files.values()}
+    return Arrivals(
+        day,
+        tuple(changed),
+        tuple(growing),
+        tuple(name for name in FEEDS if name not in there),
+        work.lake.version(ALERTS.name, day) is not None,
+        hashlib.sha256("\n".join(sorted(contents)).encode()).hexdigest()[:16],
+    )
