@@ -10,6 +10,7 @@ from assets_pkg.orchestration.assets import Graph, build_ingest_assets
 from assets_pkg.orchestration.automation import build_refresh_sensor
 from assets_pkg.orchestration.checks import build_checks
 from assets_pkg.orchestration.jobs import build_activity_job, build_daily_job, build_schedule
+from assets_pkg.orchestration.notifications import build_notifications
 from assets_pkg.orchestration.sensors import build_pending_days, build_raw_files
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_resource
 from assets_pkg.policy import Policy, load_policy
@@ -42,6 +43,7 @@ def _definitions(settings: Settings, graph: Graph) -> dg.Definitions:
             build_pending_days(daily, settings),
             build_raw_files(daily, settings, graph.policy),
             build_refresh_sensor(dg.AssetSelection.groups(GROUP), graph.policy),
+            build_notifications(settings, graph.policy),
         ],
         resources={WORKPLACE: workplace_resource(settings, graph.policy)},
         executor=dg.in_process_executor,

@@ -2,10 +2,17 @@
 
 from datetime import date
 from pathlib import Path
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from assets_pkg.policy.model import Severity
+
+
+def _split(names: object) -> object:
+    return names.replace(",", " ").lower().split() if isinstance(names, str) else names
 
 
 class Settings(BaseSettings):
@@ -23,6 +30,11 @@ class Settings(BaseSettings):
     schedule_zone: ZoneInfo = Field(default=ZoneInfo("UTC"), description="time zone of that hour")
     lock_wait_seconds: float = Field(default=600, ge=0, description="how long a run waits for another on the same day")
     ledger_wait_seconds: float = Field(default=30, ge=0, description="how long to wait for a ledger that is locked")
+
+    notify_urls: SecretStr = Field(default=SecretStr(""), description="apprise URLs that are told of problems")
+    notify_severities: Annotated[frozenset[Severity], NoDecode, BeforeValidator(_split)] = Field(
+        default=frozenset({"high"}), description="alerts of which severities are told"
+    )
 
     @property
     def raw_dir(self) -> Path:

@@ -6,11 +6,12 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 done with alerts of severity hig
 import typer
 
 from assets_pkg.cli.files import explain, forget, ledger
+from assets_pkg.cli.notify import notify
 from assets_pkg.cli.policy import policy
 from assets_pkg.cli.run import run
 from assets_pkg.cli.sample import generate, rules
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (run, ledger, forget, explain, generate, rules):
+for command in (run, ledger, forget, explain, notify, generate, rules):
     app.command()(command)
 app.add_typer(policy, name="policy")

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from assets_pkg.cli.console import FAILURE, HIGH_ALERTS, USAGE, day_of, err, fail, number_table, out, say, workplace
 from assets_pkg.cli.instance import Processed, process
+from assets_pkg.cli.notify import tell
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.contracts.files import FAILED
 from assets_pkg.contracts.tables import (
@@ -67,6 +68,7 @@ def run(
     high = show_tables(done, work)
     _show_files(work, done.ingest_dates)
     _show_healable(work)
+    tell(work)
     if not done.succeeded:
         raise typer.Exit(FAILURE)
     if high and fail_on_alert:

@@ -8,11 +8,13 @@ well are done. A run over a single day fails where it fails.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from typing import Final
 
 import dagster as dg
 
 from assets_pkg.orchestration.partitions import days_of
 
+FAILED_DAYS: Final = "pipeline/failed_days"  # tag of a run whose other days are done
 StepContext = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
 
@@ -55,6 +57,7 @@ class BadDays:
         untold = self._why.keys() - self._told
         if untold and _is_last(context):
             self._told |= untold
+            context.instance.add_run_tags(context.run.run_id, {FAILED_DAYS: ",".join(map(str, sorted(self._why)))})
             days = "; ".join(f"{day} in {self._why[day]}" for day in sorted(untold))
             done = len(self.left(context))
             raise DaysFailedError(

@@ -47,7 +47,7 @@ def workplace_resource(settings: Settings, policy: Policy) -> dg.ResourceDefinit
             sys.stderr.write(message + "\n")  # the command line silences the log, and nobody should wait in the dark
 
         days = days_of_run(dict(run.tags)) if run else []
-        locks = day_locks(settings.ledger, settings.lock_dir, work.run, _axis_of(run) if run else INGEST_DATE)
+        locks = day_locks(settings.ledger, settings.lock_dir, work.run, axis_of(run) if run else INGEST_DATE)
         with days_locked(locks, days, wait_seconds=settings.lock_wait_seconds, say=say):
             yield Desk(work, BadDays())
 
@@ -67,10 +67,10 @@ def only_stale(context: StepContext) -> bool:
 def days_at_work(instance: dg.DagsterInstance) -> set[date]:
     """The ingest dates of all runs that wait or go on."""
     runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
-    return {day for run in runs if _axis_of(run) == INGEST_DATE for day in days_of_run(dict(run.tags))}
+    return {day for run in runs if axis_of(run) == INGEST_DATE for day in days_of_run(dict(run.tags))}
 
 
-def _axis_of(run: dg.DagsterRun) -> str:
+def axis_of(run: dg.DagsterRun) -> str:
     """Which days a run is about: those on which files landed, or those on which things happened."""
     named = {key.to_user_string() for key in run.asset_selection or ()}
     named |= {check.asset_key.to_user_string() for check in run.asset_check_selection or ()}

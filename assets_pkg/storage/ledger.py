@@ -120,7 +120,7 @@ class Ledger:
         """Whole rows of the table, ordered by day, feed and path."""
         wanted = {_C.feed: feed, _C.ingest_date: day, _C.status: status, _C.path: path}
         chosen = select(FILE_LEDGER).where(*(column == value for column, value in wanted.items() if value is not None))
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(chosen).mappings().all()
         # Sorted here: a database sorts text by its own collation.
         return sorted(rows, key=lambda row: (row["ingest_date"], row["feed"], row["path"]))
@@ -129,7 +129,7 @@ class Ledger:
         """The SUCCESS files of other days with some SHA-256; for customers none of another day counts."""
         if feed == CUSTOMERS.name:
             return []
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = _with_digests(connection, feed, digests)
         return [_record(row) for row in rows if row["ingest_date"] != day and row["status"] == SUCCESS]
 
@@ -137,7 +137,7 @@ class Ledger:
         """How many raw rows the ledger thinks each day has; None for a day that is being read."""
         found: dict[date, int | None] = {}
         counted = select(_C.ingest_date, _C.status, func.coalesce(func.sum(_C.record_count), 0).label("rows"))
-        with self._reading() as connection:
+        with self.reading() as connection:
             for row in connection.execute(counted.where(_C.feed == feed).group_by(_C.ingest_date, _C.status)):
                 before = found.get(row.ingest_date, 0)
                 found[row.ingest_date] = None if row.status == PROCESSING or before is None else before + int(row.rows)
@@ -145,7 +145,7 @@ class Ledger:
 
     def pending_days(self) -> dict[date, datetime]:
         """The days that must be processed again, in order, and since when: until `day_done`."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(select(PENDING_DAY)).all()
         return {row.ingest_date: row.since for row in sorted(rows, key=lambda row: row.ingest_date)}
 
@@ -156,13 +156,13 @@ class Ledger:
 
         Refused with LedgerError when another run took one of them since these records were read.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for record in records:
                 self._take(connection, feed, day, record, run)
 
     def adopt(self, feed: str, day: date, records: Iterable[FileRecord], run: str) -> None:
         """Enter files that the raw table holds and the ledger does not know."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for record in records:
                 if connection.scalar(select(_C.path).where(*_key(feed, day, record.path))) is None:
                     _enter(connection, feed, day, record, {**_told(record), "attempts": 1, "run_id": run})
@@ -174,7 +174,7 @@ class Ledger:
 
         Gives the other days that must be processed again: their files are PENDING, the days are `pending_days`.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for record in records:
                 changed = connection.execute(
                     update(FILE_LEDGER)
@@ -191,25 +191,25 @@ class Ledger:
     def day_done(self, day: date) -> None:
         """All of a day was processed; unless its files must be judged again by now, it is no longer pending."""
         if day in self.pending_days():
-            with self._transaction() as connection:
+            with self.transaction() as connection:
                 still = select(_C.path).where(_C.ingest_date == day, _C.status == PENDING)
                 if connection.execute(still).first() is None:
                     connection.execute(delete(PENDING_DAY).where(PENDING_DAY.c.ingest_date == day))
 
     def request_forgetting(self, path: str) -> None:
         """Mark a vanished file whose rows are to go at the next run of its day."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(update(FILE_LEDGER).where(_C.path == path).values(forget_requested_at=datetime.now(UTC)))
 
     def stamp(self, feed: str, day: date, stamps: Mapping[str, str]) -> None:
         """Keep how folder entries look now, of files whose bytes were found unchanged."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for path, stamp in stamps.items():
                 connection.execute(update(FILE_LEDGER).where(*_key(feed, day, path)).values(stamp=stamp))
 
     def keep(self, feed: str, day: date, paths: Iterable[str]) -> None:
         """Take back requests to forget files: they came back."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for path in paths:
                 connection.execute(update(FILE_LEDGER).where(*_key(feed, day, path)).values(forget_requested_at=None))
 
@@ -308,10 +308,12 @@ class Ledger:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
-    def _reading(self) -> AbstractContextManager[Connection]:
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection to read its database. What goes wrong there is a LedgerError."""
         return self._told_of_faults(self._engine.connect, "cannot be read")
 
-    def _transaction(self) -> AbstractContextManager[Connection]:
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """A connection whose changes are kept together or not at all; writers take turns."""
         return self._told_of_faults(self._writing.begin, "cannot be written")
 
     @contextmanager

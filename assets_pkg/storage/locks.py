@@ -23,8 +23,11 @@ from assets_pkg.contracts.tables import EVENT_DATE
 from assets_pkg.policy.columns import INGEST_DATE
 
 _POLL_SECONDS: Final = 0.2
+# Not of days: who tells news holds the lock on NEWS_DAY of it.
+NEWS: Final = "news"
+NEWS_DAY: Final = date.min
 # The classes of our advisory locks, one for each axis; the object is the day's ordinal.
-_CLASSES: Final = {INGEST_DATE: 7_301, EVENT_DATE: 7_302}
+_CLASSES: Final = {INGEST_DATE: 7_301, EVENT_DATE: 7_302, NEWS: 7_303}
 _NAME_BYTES: Final = 63  # what PostgreSQL keeps of an application's name
 
 

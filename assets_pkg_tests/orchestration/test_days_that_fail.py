@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from assets_pkg.contracts.tables import INGEST_TABLES
+from assets_pkg.orchestration.bad_days import FAILED_DAYS
 from assets_pkg_tests.orchestration.pipeline import (
     Pipeline,
     Result,
@@ -76,6 +77,9 @@ def test_one_bad_day_does_not_take_the_others_down(tmp_path: Path, undisturbed: 
         assert not result.success
         assert len(failed_steps(result)) == 1, "told once"
         assert made(result, "alerts") == [str(day) for day in GOOD]
+        run = pipeline.instance.get_run_by_id(result.run_id)
+        assert run is not None
+        assert run.tags[FAILED_DAYS] == str(BAD)
         reason = why(result)
         assert f"1 of the run's days failed: {BAD} in raw_events: raw_events cannot be written to" in reason
         assert "The other 3 are done" in reason
