@@ -14,7 +14,7 @@ from assets_pkg.contracts.tables import ALERTS
 from assets_pkg.policy import Policy
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.ledger import is_there
-from assets_pkg.storage.raw_files import files_of_day
+from assets_pkg.storage.raw_files import RawFile, files_of_day
 from assets_pkg.storage.records import UnreadableFileError
 
 
@@ -22,14 +22,14 @@ from assets_pkg.storage.records import UnreadableFileError
 class Arrivals:
     """The raw files of a day as they lie there.
 
-    `changed`: paths of files that the ledger does not know, or knows with other bytes; `growing`: of those that were
-    written to a moment ago; `absent`: feeds without a file. `version`: a digest of all content. `processed`: whether
+    `changed`: files that the ledger does not know, or knows with other bytes; `growing`: those that were written to a
+    moment ago; `absent`: feeds without a file. `version`: a digest of all content. `processed`: whether
     the day was processed to its end before.
     """
 
     day: date
-    changed: tuple[str, ...]
-    growing: tuple[str, ...]
+    changed: tuple[RawFile, ...]
+    growing: tuple[RawFile, ...]
     absent: tuple[str, ...]
     processed: bool
     version: str
@@ -42,7 +42,7 @@ class Arrivals:
     def waits_for(self, policy: Policy, now: datetime) -> str | None:
         """Why the day is not to be processed now; None if it is."""
         if self.growing:
-            return f"{len(self.growing)} files were written to a moment ago ({self.growing[0]})"
+            return f"{len(self.growing)} files were written to a moment ago ({self.growing[0].path})"
         if self.processed:
             return None if self.changed else "nothing is new"
         awaited = [feed for feed in self.absent if now < due(policy, feed, self.day)]
@@ -77,7 +77,7 @@ def arrivals(work: Workplace, day: date, now: datetime) -> Arrivals:
                 contents.append(f"{path} {row['content_sha256']}")
                 continue
             if now.timestamp() - file.changed_at() < work.policy.arrival.settle_seconds:
-                growing.append(path)
+                growing.append(file)
                 continue
             sha256 = file.fingerprint().sha256
         except UnreadableFileError as error:  # the run will say so
@@ -86,7 +86,7 @@ def arrivals(work: Workplace, day: date, now: datetime) -> Arrivals:
                 continue
         contents.append(f"{path} {sha256}")
         if row is None or row["content_sha256"] != sha256:
-            changed.append(path)
+            changed.append(file)
     there = {file.feed.name for file in files.values()}
     return Arrivals(
         day,

@@ -37,11 +37,7 @@ def write_report(work: Workplace, day: date) -> dict[str, Any]:
 def measure(work: Workplace, day: date) -> pl.DataFrame:
     """Replace the day's daily_metrics partition, unless it is up to date; gives its rows."""
     lake = work.lake
-    inputs = inputs_of(
-        work,
-        ("feeds", "activity"),
-        {table: [day] for feed in FEEDS.values() for table in (feed.profile, feed.clean_table)},
-    )
+    inputs = measured_from(work, day)
     if is_current(work, [DAILY_METRICS.name], day, inputs):
         return lake.scan(DAILY_METRICS.name, [day]).drop(DAILY_METRICS.partition_by).collect()
     clean = {name: lake.scan(feed.clean_table, [day]) for name, feed in FEEDS.items()}
@@ -49,6 +45,12 @@ def measure(work: Workplace, day: date) -> pl.DataFrame:
     with replacing(work, day, inputs)(DAILY_METRICS.name) as writer:
         writer.write(metrics)
     return metrics
+
+
+def measured_from(work: Workplace, day: date) -> str:
+    """A digest of what daily_metrics of `day` is made from."""
+    tables = (table for feed in FEEDS.values() for table in (feed.profile, feed.clean_table))
+    return inputs_of(work, ("feeds", "activity"), {table: [day] for table in tables})
 
 
 def judge_day(work: Workplace, day: date) -> list[Judgement]:
