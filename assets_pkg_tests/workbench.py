@@ -19,7 +19,7 @@ from assets_pkg.settings import Settings
 from assets_pkg.steps.clean import clean
 from assets_pkg.steps.known import know_customers
 from assets_pkg.steps.raw import RawDay, land_raw
-from assets_pkg.steps.reports import measure, raise_alerts, write_report
+from assets_pkg.steps.reports import measure, raise_alerts, write_page, write_report
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.lake import Partition
 from assets_pkg_tests.reference.day import Day, alerts, build_day
@@ -159,12 +159,16 @@ class Workbench:
             if feed is CUSTOMERS:
                 know_customers(self.work, day)
 
-    def run_day(self, day: date = DAY) -> DayRun:
-        """Every step of an ingest date, in order."""
+    def run_day(self, day: date = DAY, *, with_page: bool = False) -> DayRun:
+        """Every step of an ingest date, in order; the page for people only on request, as it takes its time."""
         self.clean_feeds(day)
         report = write_report(self.work, day)
         measure(self.work, day)
-        return DayRun(report, raise_alerts(self.work, day))
+        alerts = raise_alerts(self.work, day)
+        if with_page:
+            write_page(self.work, day)
+        self.work.ledger.day_done(day)
+        return DayRun(report, alerts)
 
     # -- what came out ----------------------------------------------------------------------------------
 

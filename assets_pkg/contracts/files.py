@@ -52,6 +52,13 @@ class FileRecord:
         return f"{self.content_sha256} {how}" if self.content_sha256 else None
 
 
+def note_on(status: str, error: str | None, duplicate_of: str | None) -> str:
+    """What people should know about a file of that state; the empty text when its state says it all."""
+    if status == FAILED:
+        return error or ""
+    return f"same content as {duplicate_of}" if status == SKIPPED else ""
+
+
 def format_of(path: str) -> str:
     """The format that a raw file's name says; the empty text for none that is read."""
     return max((each for each in FORMATS if path.endswith(f".{each}")), key=len, default="")

@@ -13,24 +13,27 @@ from assets_pkg.contracts.files import FAILED
 from assets_pkg.contracts.rules import duplicate_of
 from assets_pkg.contracts.tables import ALERTS, CUSTOMERS_KNOWN, DAILY_METRICS, EVENT_DATE, TABLES
 from assets_pkg.orchestration.materialize import Materializations
-from assets_pkg.orchestration.metadata import ROW_COUNT, asset_spec_metadata, frame, records
+from assets_pkg.orchestration.metadata import ROW_COUNT, asset_spec_metadata, frame, picture, records
 from assets_pkg.orchestration.partitions import BACKFILL, event_dates, ingest_dates
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of
 from assets_pkg.policy import Policy
+from assets_pkg.report.charts import hours_chart, standing_alone
+from assets_pkg.report.page import hourly_events, hours_said
 from assets_pkg.settings import Settings
 from assets_pkg.steps.checks import preview
 from assets_pkg.steps.clean import clean
 from assets_pkg.steps.files import file_lives
 from assets_pkg.steps.known import know_customers
-from assets_pkg.steps.provenance import code_digest
+from assets_pkg.steps.provenance import code_digest, page_digest
 from assets_pkg.steps.raw import land_raw
-from assets_pkg.steps.reports import measure, raise_alerts, report_folder, write_report
+from assets_pkg.steps.reports import measure, raise_alerts, report_folder, write_page, write_report
 from assets_pkg.storage.raw_files import unrecognised_files
 from assets_pkg.transforms.metrics import HOURS, Profile
 from assets_pkg.transforms.split import CLEAN, FULL_ROW, QUARANTINE, REASON, TOTAL, WARNING
 
 _TOP_REASONS = 5
 VALIDATION_REPORT = "validation_report"
+DAY_REPORT = "day_report"
 _LEDGER_COLUMNS = ["path", "status", "records", "bytes", "attempts", "duplicate_of", "error", "content_sha256"]
 _FILE_COLUMNS = ["path", "status", "records", "clean", "quarantine", "id_duplicates", "full_row_duplicates", "note"]
 
@@ -60,6 +63,7 @@ class Graph:
         deps: list[Any],
         meaning: str = "",
         automation: dg.AutomationCondition[dg.AssetKey] | None = None,
+        kinds: set[str] | None = None,
     ) -> dg.AssetSpec:
         """An asset. `decided_by` is a digest of the policy it depends on: when it changes, the UI shows it as stale."""
         table = TABLES.get(name)
@@ -71,7 +75,7 @@ class Graph:
             group_name=group,
             description=meaning or (table.meaning if table else None),
             code_version=f"{code_digest()}-{decided_by}",
-            kinds={"polars", "deltalake"} if table else {"polars", "json"},
+            kinds=kinds or ({"polars", "deltalake"} if table else {"polars", "json"}),
             metadata=asset_spec_metadata(name) if table else {},
         )
 
@@ -85,6 +89,7 @@ def build_ingest_assets(graph: Graph) -> list[dg.AssetsDefinition]:
         _report(graph),
         _metrics(graph),
         _alerts(graph),
+        _page(graph),
     ]
 
 
@@ -285,6 +290,38 @@ def _alerts(graph: Graph) -> dg.AssetsDefinition:
         yield from told.done()
 
     return alerts
+
+
+def _page(graph: Graph) -> dg.AssetsDefinition:
+    # Trends and medians look back over weeks; as with alerts, the mapping names the day alone.
+    deps = [
+        ALERTS.name,
+        DAILY_METRICS.name,
+        *(name for feed in FEEDS.values() for name in (feed.raw, feed.profile, feed.quarantine)),
+    ]
+    decided_by = graph.policy.fingerprint("feeds", "values", "categories", "alerts", "checks")
+    meaning = "the day for people, as one page to open in a browser: reports/ingest_date=…/report.html"
+    spec = graph.spec(DAY_REPORT, "report", f"{decided_by}-{page_digest()}", deps, meaning, kinds={"html"})
+
+    @dg.multi_asset(name=DAY_REPORT, specs=[spec], required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL)
+    def day_report(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+        work = workplace_of(context)
+        told = Materializations(context, [spec], work.lake)
+        for day in told.days():
+            with told.attempt(day):
+                path = write_page(work, day).resolve()
+                page = path.read_bytes()
+                hours = hourly_events(work.lake.scan(DAILY_METRICS.name, [day]).collect())
+                facts = {
+                    "path": dg.MetadataValue.path(str(path)),
+                    "page": dg.MetadataValue.url(path.as_uri()),
+                    "bytes": len(page),
+                    "events by hour": picture(standing_alone(hours_chart(hours, said := hours_said(hours))), said),
+                }
+                told.made(DAY_REPORT, day, facts, version=hashlib.sha256(page).hexdigest())
+        yield from told.done()
+
+    return day_report
 
 
 def _paths(paths: Iterable[str]) -> Any:

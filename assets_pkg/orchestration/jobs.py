@@ -6,7 +6,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, INGEST_TABLES
-from assets_pkg.orchestration.assets import VALIDATION_REPORT
+from assets_pkg.orchestration.assets import DAY_REPORT, VALIDATION_REPORT
 from assets_pkg.orchestration.workplace import ACTIVITY_JOB, days_at_work
 from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
@@ -18,11 +18,11 @@ DAILY_SCHEDULE = "daily_schedule"
 
 
 def build_daily_job() -> UnresolvedAssetJobDefinition:
-    """Raw to alerts, with all checks, for an ingest date or a range of them."""
+    """Raw to the day report, with all checks, for an ingest date or a range of them."""
     return dg.define_asset_job(
         DAILY_JOB,
-        selection=_with_checks(*INGEST_TABLES, VALIDATION_REPORT),
-        description="Everything of an ingest date: raw files to alerts, and every check.",
+        selection=_with_checks(*INGEST_TABLES, VALIDATION_REPORT, DAY_REPORT),
+        description="Everything of an ingest date: raw files to alerts and reports, and every check.",
     )
 
 

@@ -20,7 +20,7 @@ from dagster._core.storage.dagster_run import RunRecord
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG
 
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, EVENT_DATE, INGEST_TABLES
-from assets_pkg.orchestration.assets import VALIDATION_REPORT
+from assets_pkg.orchestration.assets import DAY_REPORT, VALIDATION_REPORT
 from assets_pkg.orchestration.bad_days import FAILED_DAYS
 from assets_pkg.orchestration.partitions import days_of_run
 from assets_pkg.orchestration.workplace import ACTIVITY_JOB, axis_of
@@ -40,7 +40,7 @@ _TICK_SECONDS: Final = 60
 _RETRY_SECONDS: Final = 600
 # All assets of an axis: what a run that selects none of them is about.
 _ASSETS: Final[Mapping[str, Collection[str]]] = {
-    INGEST_DATE: {*INGEST_TABLES, VALIDATION_REPORT},
+    INGEST_DATE: {*INGEST_TABLES, VALIDATION_REPORT, DAY_REPORT},
     EVENT_DATE: {*ACTIVITY_TABLES},
 }
 _ENDED: Final = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]

@@ -8,7 +8,7 @@ import polars as pl
 from sqlalchemy import RowMapping
 
 from assets_pkg.contracts.feeds import FEEDS, Feed
-from assets_pkg.contracts.files import FAILED, PENDING, PROCESSING, SKIPPED, SUCCESS, FileRecord
+from assets_pkg.contracts.files import PENDING, PROCESSING, SUCCESS, FileRecord, note_on
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.raw_files import files_of_day, find_files, raw_days
 from assets_pkg.storage.records import UnreadableFileError
@@ -71,7 +71,7 @@ def file_lives(
             full_row_duplicates=counts.get((entry["feed"], entry["path"], FILE_FULL_ROW)),
             id_duplicates=counts.get((entry["feed"], entry["path"], FILE_SAME_ID)),
             duplicate_of=entry["duplicate_of"],
-            note=_note(entry["status"], entry["error_message"], entry["duplicate_of"]),
+            note=note_on(entry["status"], entry["error_message"], entry["duplicate_of"]),
         )
         for entry in entries
     ]
@@ -93,12 +93,6 @@ def _counts(work: Workplace, entries: Sequence[RowMapping]) -> dict[tuple[str, s
 def _utc(instant: datetime) -> datetime:
     """The instant in UTC; SQLite forgets the zone of what was UTC."""
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-
-
-def _note(status: str, error: str | None, duplicate_of: str | None) -> str:
-    if status == FAILED:
-        return error or ""
-    return f"same content as {duplicate_of}" if status == SKIPPED else ""
 
 
 @dataclass(frozen=True)

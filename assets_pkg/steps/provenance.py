@@ -69,8 +69,18 @@ def replacing(work: Workplace, day: date, inputs: str) -> Callable[[str], Abstra
 @cache
 def code_digest() -> str:
     """A digest of the code that decides what tables hold: after an upgrade, days that are run again are made anew."""
+    return _digest_of(_DECIDING)
+
+
+@cache
+def page_digest() -> str:
+    """A digest of the code that decides how the day report looks, whatever tables hold."""
+    return _digest_of(("report",))
+
+
+def _digest_of(packages: Iterable[str]) -> str:
     digest = hashlib.blake2b(digest_size=5)
-    for package in _DECIDING:
+    for package in packages:
         for source in sorted(_sources(files("assets_pkg").joinpath(package)), key=lambda each: each.name):
             digest.update(source.name.encode() + source.read_bytes())
     return digest.hexdigest()
@@ -81,6 +91,6 @@ def _sources(folder: Traversable) -> list[Traversable]:
     for each in folder.iterdir():
         if each.is_dir():
             found += _sources(each)
-        elif each.name.endswith((".py", ".yaml")):
+        elif each.name.endswith((".py", ".yaml", ".html", ".css")):
             found.append(each)
     return found

@@ -8,6 +8,8 @@ import polars as pl
 
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.contracts.tables import ALERTS, DAILY_METRICS
+from assets_pkg.report.page import DayFacts, day_page, days_told
+from assets_pkg.steps.checks import preview
 from assets_pkg.steps.files import records_of
 from assets_pkg.steps.provenance import inputs_of, is_current, replacing
 from assets_pkg.steps.workplace import Workplace
@@ -61,13 +63,30 @@ def judge_day(work: Workplace, day: date) -> list[Judgement]:
 
 
 def raise_alerts(work: Workplace, day: date) -> list[dict[str, Any]]:
-    """Replace the day's alerts partition and write alerts.json; gives the alerts. With them the day is done."""
+    """Replace the day's alerts partition and write alerts.json; gives the alerts."""
     alerts = fired_alerts(judge_day(work, day))
     with work.lake.replace(ALERTS.name, day, work.run) as writer:
         writer.write(alerts_frame(alerts))
     write_whole(report_folder(work, day) / "alerts.json", as_json(alerts_file(day, alerts)))
-    work.ledger.day_done(day)
     return alerts
+
+
+def write_page(work: Workplace, day: date) -> Path:
+    """Write report.html of `day`, from what its tables hold; gives its path. With it the day is done."""
+    lake = work.lake
+    facts = DayFacts(
+        day=day,
+        policy=work.policy,
+        metrics=lake.scan(DAILY_METRICS.name, days_told(day, work.policy)).collect(),
+        alerts=lake.scan(ALERTS.name, [day]).drop(ALERTS.partition_by).collect(),
+        profiles=profiles(work, day),
+        files=records_of(work, day),
+        rejected={name: preview(work, feed, day) for name, feed in FEEDS.items()},
+    )
+    path = report_folder(work, day) / "report.html"
+    write_whole(path, day_page(facts))
+    work.ledger.day_done(day)
+    return path
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -153,17 +153,23 @@ class _Day:
             (dataset, metric, dimension): value
             for dataset, metric, dimension, value in metrics.select(list(ALERT_METRICS)).iter_rows()
         }
-        self._history = history.filter(pl.col("dimension").is_null())
+        self._history = history
 
     def value(self, feed: str, metric: str, dimension: str | None = None) -> float:
         return self._values.get((feed, metric, dimension), 0.0)
 
     def usual(self, feed: str, metric: str) -> tuple[float | None, int]:
-        """The median over the days before, as far as they have metrics, and how many those are."""
-        rows = self._history.filter((pl.col("dataset") == feed) & (pl.col("metric") == metric))
-        values = rows["value"].to_list()
-        enough = len(values) >= self.policy.alerts.min_history_days
-        return (median(values) if enough else None), len(values)
+        return usual(self._history, feed, metric, self.policy)
+
+
+def usual(history: pl.DataFrame, dataset: str, metric: str, policy: Policy) -> tuple[float | None, int]:
+    """The median of a metric over the days before, None when too few of them have it, and how many have.
+
+    `history`: their metrics.
+    """
+    is_meant = (pl.col("dataset") == dataset) & (pl.col("metric") == metric) & pl.col("dimension").is_null()
+    values = history.filter(is_meant)["value"].to_list()
+    return (median(values) if len(values) >= policy.alerts.min_history_days else None), len(values)
 
 
 ALERT_METRICS: Final = ("dataset", "metric", "dimension", "value")

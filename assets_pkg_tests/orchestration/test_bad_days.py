@@ -68,10 +68,10 @@ def in_peace(folder: Path, *changes: Callable[[Workbench], None]) -> Outcome:
     """What undisturbed runs leave behind: one of the good day, and one after each change."""
     bench = Workbench(folder)
     put_files(bench, DAY, good_day(DAY))
-    bench.run_day()
+    bench.run_day(with_page=True)
     for change in changes:
         change(bench)
-        bench.run_day()
+        bench.run_day(with_page=True)
     return outcome(bench)
 
 
@@ -126,7 +126,7 @@ def test_a_full_disk_fails_the_run_and_loses_nothing(tmp_path: Path, size: str) 
         assert_whole(bench)
         fails(told, 1, "disk is full", "ake room", "run the day")
         remount("100m")
-        bench.run_day()
+        bench.run_day(with_page=True)
         assert_same(outcome(bench), in_peace(tmp_path / "theirs", more_events), size)
 
 
@@ -134,7 +134,7 @@ def test_a_full_disk_fails_the_run_and_loses_nothing(tmp_path: Path, size: str) 
 def test_a_disk_that_is_full_for_the_second_run_keeps_the_first_ones_tables(tmp_path: Path) -> None:
     bench = project(tmp_path / "ours")
     with small_disk(bench.settings.lake_dir, "100m") as remount:
-        bench.run_day()
+        bench.run_day(with_page=True)
         before = outcome(bench)
         used = sum(path.stat().st_size + 4096 for path in bench.settings.lake_dir.rglob("*"))
         remount(f"{used // 1024 + 60}k")
@@ -181,7 +181,7 @@ def as_nobody_special(*command: str) -> list[str]:
 @pytest.mark.slow
 def test_a_lake_that_may_not_be_written_is_named_and_left_as_it_is(tmp_path: Path) -> None:
     bench = project(tmp_path / "ours")
-    bench.run_day()
+    bench.run_day(with_page=True)
     before = outcome(bench)
     corrected(bench)
     places = [bench.settings.lake_dir, *(path for path in bench.settings.lake_dir.rglob("*") if path.is_dir())]
@@ -231,21 +231,21 @@ def locked(bench: Workbench) -> Iterator[None]:
 @pytest.mark.parametrize("ledger_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 def test_a_ledger_that_stays_locked_fails_the_run_and_is_named(tmp_path: Path, ledger_url: str) -> None:
     bench = project(tmp_path / "ours", ledger_url)
-    bench.run_day()
+    bench.run_day(with_page=True)
     before = outcome(bench)
     corrected(bench)
     with locked(bench):
         told = run(bench, PIPELINE_LEDGER_WAIT_SECONDS="1")
     fails(told, 1, "the file ledger at", "ledger", "Another process has kept it locked for 1 s", "run the day again")
     assert_same(outcome(bench), before, "nothing was changed")
-    bench.run_day()
+    bench.run_day(with_page=True)
     assert_same(outcome(bench), in_peace(tmp_path / "theirs", corrected), "when it was free again")
 
 
 @pytest.mark.slow
 def test_a_ledger_that_is_freed_in_time_is_waited_for(tmp_path: Path, ledger_url: str) -> None:
     bench = project(tmp_path / "ours", ledger_url)
-    bench.run_day()
+    bench.run_day(with_page=True)
     corrected(bench)
     with locked(bench):
         ledger = {"PIPELINE_LEDGER_URL": ledger_url, "PIPELINE_LEDGER_WAIT_SECONDS": "60"}
@@ -328,7 +328,7 @@ def test_a_file_that_grows_while_it_is_read_is_never_half_taken(bench: Workbench
             time.sleep(0.01)
         time.sleep(delay)
         for _ in range(2):
-            bench.run_day()
+            bench.run_day(with_page=True)
             (file,) = bench.files(EVENTS)
             content = path.read_bytes()[: file.bytes]
             assert_whole_or_failed(bench, file, {hashlib.sha256(content).hexdigest(): content})
@@ -337,7 +337,7 @@ def test_a_file_that_grows_while_it_is_read_is_never_half_taken(bench: Workbench
     finally:
         writer.kill()
         writer.wait()
-    bench.run_day()
+    bench.run_day(with_page=True)
     (file,) = bench.files(EVENTS)
     assert file.status == SUCCESS
     assert_whole_or_failed(bench, file, {hashlib.sha256(path.read_bytes()).hexdigest(): path.read_bytes()})
@@ -389,7 +389,7 @@ def test_a_file_that_changes_under_our_hands_is_never_half_taken(
 
     changer = threading.Thread(target=change)
     changer.start()
-    bench.run_day()
+    bench.run_day(with_page=True)
     is_over.set()
     changer.join()
     watch.close()
@@ -399,7 +399,7 @@ def test_a_file_that_changes_under_our_hands_is_never_half_taken(
         else:
             assert_whole_or_failed(bench, file, contents)
     if how != "deleted":
-        bench.run_day()
+        bench.run_day(with_page=True)
         (file,) = bench.files(EVENTS)
         assert file.status == SUCCESS
         assert file.content_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -466,7 +466,7 @@ def test_a_rerun_opens_no_raw_file_and_with_verify_each_of_them_once(tmp_path: P
     bench.put("hour=04/events_raw.csv", feed_csv("events", {"event_id": "late"}))  # skipped: the same content
     bench.put("orders_raw_2.csv.gz", gzip.compress(feed_csv("orders", {"order_id": "o-2"}).encode()))
     time.sleep(SETTLED_SECONDS + 0.1)
-    bench.run_day()
+    bench.run_day(with_page=True)
     before = [entry for entry in bench.work.ledger.entries() if entry["attempts"]]
     assert len(before) == 6
     folder = bench.settings.raw_dir / f"ingest_date={DAY}"
@@ -501,7 +501,7 @@ def test_ctrl_c_ends_the_command_with_1_and_a_message_and_a_rerun_works(tmp_path
     told.returncode = process.returncode
     assert_whole(bench)
     fails(told, 1, "Interrupted", "run the days again")
-    bench.run_day()
+    bench.run_day(with_page=True)
     assert_same(outcome(bench), in_peace(tmp_path / "theirs", more_events), instant)
 
 

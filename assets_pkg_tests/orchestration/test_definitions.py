@@ -20,7 +20,7 @@ from assets_pkg.policy import load_policy
 from assets_pkg.settings import Settings
 from assets_pkg_tests.workbench import ROOT
 
-REPORT = "validation_report"
+REPORT, PAGE = "validation_report", "day_report"
 DECIDED_ROWS = {name for feed in FEEDS.values() for name in (feed.clean_table, feed.quarantine, feed.profile)}
 RAW = {feed.raw for feed in FEEDS.values()}
 BLOCKING_BY_EVENT_DATE = {
@@ -48,12 +48,12 @@ def code_versions(defs: dg.Definitions) -> dict[str, str | None]:
 # -- assets and checks ----------------------------------------------------------------------------------------
 
 
-def test_the_assets_are_the_tables_and_the_report() -> None:
-    assert {key.to_user_string() for key in GRAPH.executable_asset_keys} == {*TABLES, REPORT}
+def test_the_assets_are_the_tables_and_the_reports() -> None:
+    assert {key.to_user_string() for key in GRAPH.executable_asset_keys} == {*TABLES, REPORT, PAGE}
     assert GRAPH.external_asset_keys == set()
 
 
-@pytest.mark.parametrize("name", [*TABLES, REPORT])
+@pytest.mark.parametrize("name", [*TABLES, REPORT, PAGE])
 def test_an_asset_is_partitioned_by_day_and_described(name: str) -> None:
     asset = GRAPH.get(dg.AssetKey(name))
     days = asset.partitions_def
@@ -107,7 +107,9 @@ def test_days_reach_from_the_first_day_of_the_settings_to_today(
 # -- job and schedule -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("job", "names"), [(DAILY_JOB, {*INGEST_TABLES, REPORT}), (ACTIVITY_JOB, {*ACTIVITY_TABLES})])
+@pytest.mark.parametrize(
+    ("job", "names"), [(DAILY_JOB, {*INGEST_TABLES, REPORT, PAGE}), (ACTIVITY_JOB, {*ACTIVITY_TABLES})]
+)
 def test_a_job_has_every_asset_and_check_of_its_dates(job: str, names: set[str]) -> None:
     graph = DEFS.resolve_job_def(job).asset_layer.asset_graph
     assert {key.to_user_string() for key in graph.executable_asset_keys} == names
@@ -150,21 +152,21 @@ def test_the_schedules_partition_is_there_at_every_hour() -> None:
 CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "nothing": ({}, set()),
     "reading": ({"reading": {"open_quote_lines": 7}}, RAW),
-    "values": ({"values": {"max_amount": 5}}, DECIDED_ROWS | {"customers_known"}),
-    "categories": ({"categories": {"platform": {"aliases": {"watch": "ios"}}}}, DECIDED_ROWS),
+    "values": ({"values": {"max_amount": 5}}, DECIDED_ROWS | {"customers_known", PAGE}),
+    "categories": ({"categories": {"platform": {"aliases": {"watch": "ios"}}}}, DECIDED_ROWS | {PAGE}),
     "activity": (
         {"activity": {"late_window_days": 3}},
         {"daily_metrics", "alerts"} | ACTIVITY_TABLES.keys() - {"activity_alerts"},
     ),
-    "alerts": ({"alerts": {"orphan_rate": {"max_rate": 0.3}}}, {"alerts", "activity_alerts"}),
-    "checks": ({"checks": {"row_rules_max_rate": 0.3}}, set()),
+    "alerts": ({"alerts": {"orphan_rate": {"max_rate": 0.3}}}, {"alerts", "activity_alerts", PAGE}),
+    "checks": ({"checks": {"sample_rows": 3}}, {PAGE}),
     "an alias of a header": (
         {"feeds": {"events": {"aliases": {"event_time": ["ts", "timestamp", "at"]}}}},
-        {"raw_events", REPORT, "customers_known", "daily_metrics", "alerts"} | DECIDED_ROWS,
+        {"raw_events", REPORT, PAGE, "customers_known", "daily_metrics", "alerts"} | DECIDED_ROWS,
     ),
     "a required column": (
         {"feeds": {"events": {"required": ["event_id", "customer_id", "event_time"]}}},
-        {REPORT, "customers_known", "daily_metrics", "alerts"} | DECIDED_ROWS,
+        {REPORT, PAGE, "customers_known", "daily_metrics", "alerts"} | DECIDED_ROWS,
     ),
 }
 

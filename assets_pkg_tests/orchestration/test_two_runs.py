@@ -71,7 +71,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     """The day, run without Dagster and without haste."""
     bench = Workbench(tmp_path_factory.mktemp("undisturbed"))
     put_files(bench, DAY, good_day(DAY))
-    bench.run_day()
+    bench.run_day(with_page=True)
     refresh(bench.work, [DAY])
     return bench
 
@@ -181,7 +181,7 @@ def test_a_rerun_over_changed_files_that_was_killed_leaves_old_or_new_partitions
     process.communicate(timeout=60)
     other = Workbench(tmp_path / "undisturbed")
     put_files(other, DAY, {**good_day(DAY), "events_raw.csv": corrected})
-    other.run_day()
+    other.run_day(with_page=True)
     refresh(other.work, [DAY])
     new = tables(other)
     for table, partitions in tables(bench).items():
