@@ -9,7 +9,14 @@ from assets_pkg.orchestration.activity_checks import build_activity_checks
 from assets_pkg.orchestration.assets import Graph, build_ingest_assets
 from assets_pkg.orchestration.automation import build_refresh_sensor
 from assets_pkg.orchestration.checks import build_checks
-from assets_pkg.orchestration.jobs import build_activity_job, build_daily_job, build_schedule
+from assets_pkg.orchestration.health import build_health
+from assets_pkg.orchestration.jobs import (
+    build_activity_job,
+    build_daily_job,
+    build_health_job,
+    build_health_schedule,
+    build_schedule,
+)
 from assets_pkg.orchestration.notifications import build_notifications
 from assets_pkg.orchestration.sensors import build_pending_days, build_raw_files
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_resource
@@ -33,12 +40,12 @@ def build_definitions(settings: Settings | None = None, policy: Policy | None = 
 
 
 def _definitions(settings: Settings, graph: Graph) -> dg.Definitions:
-    daily, activity = build_daily_job(), build_activity_job()
+    daily, activity, health = build_daily_job(), build_activity_job(), build_health_job()
     return dg.Definitions(
-        assets=[*build_ingest_assets(graph), *build_activity_assets(graph)],
+        assets=[*build_ingest_assets(graph), *build_activity_assets(graph), build_health()],
         asset_checks=[*build_checks(graph), *build_activity_checks(graph)],
-        jobs=[daily, activity],
-        schedules=[build_schedule(daily, settings, graph.policy)],
+        jobs=[daily, activity, health],
+        schedules=[build_schedule(daily, settings, graph.policy), build_health_schedule(health, settings)],
         sensors=[
             build_pending_days(daily, settings),
             build_raw_files(daily, settings, graph.policy),

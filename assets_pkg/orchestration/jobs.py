@@ -7,6 +7,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, INGEST_TABLES
 from assets_pkg.orchestration.assets import DAY_REPORT, VALIDATION_REPORT
+from assets_pkg.orchestration.health import PARTITION_HEALTH
 from assets_pkg.orchestration.workplace import ACTIVITY_JOB, days_at_work
 from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
@@ -32,6 +33,26 @@ def build_activity_job() -> UnresolvedAssetJobDefinition:
         ACTIVITY_JOB,
         selection=_with_checks(*ACTIVITY_TABLES),
         description="Everything of an event date: events that happened on it, sessions, metrics, alerts, every check.",
+    )
+
+
+def build_health_job() -> UnresolvedAssetJobDefinition:
+    """Looks at all partitions and changes nothing."""
+    return dg.define_asset_job(
+        "health",
+        selection=_with_checks(PARTITION_HEALTH),
+        description="Which dates of which assets failed, are missing, lost or stale.",
+    )
+
+
+def build_health_schedule(job: UnresolvedAssetJobDefinition, settings: Settings) -> dg.ScheduleDefinition:
+    """Looks an hour after the daily run."""
+    return dg.ScheduleDefinition(
+        name="health_schedule",
+        job=job,
+        cron_schedule=f"0 {(settings.schedule_hour + 1) % 24} * * *",
+        execution_timezone=settings.schedule_zone.key,
+        default_status=dg.DefaultScheduleStatus.RUNNING if settings.automatic else dg.DefaultScheduleStatus.STOPPED,
     )
 
 

@@ -125,6 +125,12 @@ def _told(work: Workplace, instance: dg.DagsterInstance) -> Told:
 
 # -- failed runs ----------------------------------------------------------------------------------------------
 
+
+def failed_days(instance: dg.DagsterInstance) -> list[Problem]:
+    """The days with an asset whose last run failed, of late."""
+    return _failures(instance, ()).problems
+
+
 _Cell = tuple[str, date]  # asset, day
 
 
@@ -195,7 +201,7 @@ def _failed_backfills(instance: dg.DagsterInstance) -> Sequence[PartitionBackfil
 def _of_run(record: RunRecord) -> list[_Outcome]:
     """One, or two for a run whose days failed in part."""
     run = record.dagster_run
-    if run.asset_selection is not None:
+    if run.asset_selection:
         assets = {key.to_user_string() for key in run.asset_selection}
     else:  # all of a job, or checks alone, which are somebody's look at a day and not its processing
         assets = set() if run.asset_check_selection else set(_ASSETS[axis_of(run)])

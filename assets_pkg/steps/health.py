@@ -77,7 +77,7 @@ def _of_event_dates(work: Workplace) -> Iterator[Ailment]:
 
 def _ailment(work: Workplace, table: str, day: date, why_stale: str) -> Iterable[Ailment]:
     if work.lake.version(table, day) is None:
-        return [Ailment(table, day, MISSING, why_stale or "it was never made")]
+        return [Ailment(table, day, MISSING, "it was never made")]
     if not work.lake.is_whole(table, day):
         return [Ailment(table, day, LOST, "a data file is gone or cut off")]
     return [Ailment(table, day, STALE, why_stale)] if why_stale else []

@@ -16,7 +16,7 @@ from assets_pkg.contracts.feeds import ABSENT_COLUMNS, SOURCE_FILE, Feed
 from assets_pkg.contracts.files import FAILED, PROCESSING, SKIPPED, SUCCESS, FileRecord
 from assets_pkg.policy import Policy
 from assets_pkg.steps.workplace import Workplace
-from assets_pkg.storage.lake import DataFile, PartitionWriter
+from assets_pkg.storage.lake import DataFile, LakeError, PartitionWriter
 from assets_pkg.storage.raw_files import Fingerprint, RawFile, RawRecords, find_files, open_raw_file
 from assets_pkg.storage.records import HeaderGrewError, UnreadableFileError
 
@@ -78,7 +78,8 @@ class _RawStep:
     def __init__(self, work: Workplace, feed: Feed, day: date) -> None:
         self.work, self.feed, self.day = work, feed, day
         self.how = work.policy.reading_fingerprint(feed.name)
-        self.landed = work.lake.version(feed.raw, day) is not None
+        self.is_lost = not work.lake.is_whole(feed.raw, day)
+        self.landed = work.lake.version(feed.raw, day) is not None and not self.is_lost
         self.now = {file.path: file for file in find_files(work.raw_root, feed, day)}
         self.before = {record.path: record for record in work.ledger.records(feed.name, day)}
         self.forgotten = {path for path, record in self.before.items() if record.forget and path not in self.now}
@@ -162,6 +163,11 @@ class _RawStep:
 
     def _vanished(self) -> dict[str, FileRecord]:
         """Files that are no longer in the folder but have rows in the table."""
+        if self.is_lost and (rowless := [path for path, each in self.before.items() if self._is_beyond(path, each)]):
+            raise LakeError(
+                f"{self.feed.raw} of {self.day} lost a data file, and so the rows of {', '.join(rowless)}, which are "
+                "not in the raw folder any more. Put these files back, or give them up with `forget`, and run it again"
+            )
         if not self.landed:
             return {}
         missing = {path: record for path, record in self.before.items() if path not in self.now}
@@ -172,6 +178,9 @@ class _RawStep:
             attempts = self.before[path].attempts if path in self.before else 0
             found[path] = replace(_told_by_table(path, self.earlier[path]), status=PROCESSING, attempts=attempts)
         return {path: record for path, record in found.items() if path not in self.forgotten}
+
+    def _is_beyond(self, path: str, record: FileRecord) -> bool:
+        return record.has_rows and path not in self.now and path not in self.forgotten
 
     def _touched(
         self, kept: Mapping[str, FileRecord], fresh: Mapping[str, FileRecord], elsewhere: Iterable[FileRecord]

@@ -16,6 +16,7 @@ from assets_pkg.steps.files import differences, file_lives
 from assets_pkg.steps.raw import RawDay
 from assets_pkg.storage import ledger as ledger_module
 from assets_pkg.storage import raw_files
+from assets_pkg.storage.lake import LakeError
 from assets_pkg.storage.ledger import Ledger, LedgerError, is_there
 from assets_pkg.storage.raw_files import RawFile
 from assets_pkg_tests.workbench import DAY, Workbench, at_once, days_from, feed_csv
@@ -642,3 +643,48 @@ def test_the_report_lists_skipped_files_with_no_record(bench: Workbench) -> None
     listed = {file["path"]: (file["status"], file["records"]) for file in report["events"]["files"]}
     assert listed == {first: (SUCCESS, 1), second: (SKIPPED, 0)}
     assert len({file["sha256"] for file in report["events"]["files"]}) == 1
+
+
+# -- a data file of the raw table is lost -----------------------------------------------------------------
+
+
+def lose(bench: Workbench, day: date) -> None:
+    Path(bench.work.lake.files("raw_events", day)[0].location).unlink()
+
+
+def test_rows_of_a_lost_data_file_are_read_again(bench: Workbench) -> None:
+    put(bench, D1, "a", "b")
+    land(bench, D1)
+    lose(bench, D1)
+    (again,) = land(bench, D1)
+    assert again.read == (FIRST,)
+    assert ids(bench, D1) == ["a", "b"]
+    assert says(bench) == {FIRST: (SUCCESS, None)}
+
+
+def test_lost_rows_whose_raw_file_is_gone_too_are_told_of_and_nothing_is_changed(bench: Workbench) -> None:
+    gone = put(bench, D1, "a", name="events_raw_2.csv")
+    put(bench, D1, "b")
+    land(bench, D1)
+    content = (bench.work.raw_root / gone).read_text()
+    take_away(bench, gone)
+    lose(bench, D1)
+    before = says(bench)
+    with pytest.raises(LakeError, match=rf"the rows of {gone}, which are not in the raw folder any more"):
+        land(bench, D1)
+    assert says(bench) == before
+    bench.put("events_raw_2.csv", content, D1)
+    land(bench, D1)
+    assert ids(bench, D1) == ["a", "b"]
+
+
+def test_lost_rows_can_be_given_up(bench: Workbench) -> None:
+    gone = put(bench, D1, "a", name="events_raw_2.csv")
+    put(bench, D1, "b")
+    land(bench, D1)
+    take_away(bench, gone)
+    lose(bench, D1)
+    bench.work.ledger.request_forgetting(gone)
+    land(bench, D1)
+    assert ids(bench, D1) == ["b"]
+    assert says(bench) == {FIRST: (SUCCESS, None)}

@@ -1,0 +1,27 @@
+"""`status`: which dates want something, and what mends them."""
+
+from rich.markup import escape
+from rich.table import Table
+
+from assets_pkg.cli.console import fail, out, say, workplace
+from assets_pkg.cli.instance import opened_instance
+from assets_pkg.orchestration.health import HEALTH_COLUMNS, unhealthy
+from assets_pkg.storage.lake import LakeError
+from assets_pkg.storage.ledger import LedgerError
+
+
+def status() -> None:
+    """Which dates of which assets failed, are missing, lost or stale, and what mends each. Nothing is changed."""
+    work = workplace()
+    try:
+        with opened_instance() as instance:
+            rows = unhealthy(work, instance)
+    except (LakeError, LedgerError) as error:
+        fail(str(error))
+    if not rows:
+        say("Every partition is there and up to date.")
+        return
+    table = Table(*HEALTH_COLUMNS, title="What wants something", title_justify="left")
+    for row in rows:
+        table.add_row(*(escape(row[column]) for column in HEALTH_COLUMNS))
+    out.print(table)

@@ -1,0 +1,94 @@
+"""The state of all partitions on one page: which failed, are missing, lost or stale, and what mends each."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+import dagster as dg
+
+from assets_pkg.contracts.tables import EVENT_DATE, TABLES
+from assets_pkg.orchestration.automation import REFRESH
+from assets_pkg.orchestration.metadata import records
+from assets_pkg.orchestration.notifications import failed_days
+from assets_pkg.orchestration.partitions import spans_of
+from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of
+from assets_pkg.steps.health import ailing_partitions
+from assets_pkg.steps.workplace import Workplace
+
+PARTITION_HEALTH: Final = "partition_health"
+HEALTH_COLUMNS: Final = ("asset", "state", "days", "why", "mended by", "in the web UI")
+_FAILED: Final = "failed"
+_CHECK: Final = "all_up_to_date"
+
+
+def unhealthy(work: Workplace, instance: dg.DagsterInstance) -> list[dict[str, str]]:
+    """A row (HEALTH_COLUMNS) for each asset, state and reason, with its days. Raises LedgerError, LakeError."""
+    found: dict[tuple[str, str, str, str], list[date]] = defaultdict(list)
+    for problem in failed_days(instance):
+        found[f"all by {problem.axis}", problem.axis, _FAILED, problem.text].append(problem.day)
+    for each in ailing_partitions(work, datetime.now(UTC)):
+        found[each.asset, TABLES[each.asset].partition_by, each.state, each.why].append(each.day)
+    return [
+        dict(zip(HEALTH_COLUMNS, (asset, state, _spans(days), why, *_mended(asset, axis, days)), strict=True))
+        for (asset, axis, state, why), days in found.items()
+    ]
+
+
+def _mended(asset: str, axis: str, days: list[date]) -> tuple[str, str]:
+    """The command, and the place in the web UI."""
+    place = f"Assets → {asset} → Materialize, dates {_spans(days)}" if asset in TABLES else "Runs → the run → its log"
+    if axis == EVENT_DATE:
+        return f"the sensor {REFRESH}, by itself", place
+    commands = (
+        f"python -m assets_pkg run --date {first}"
+        if first == last
+        else f"python -m assets_pkg run --start {first} --end {last}"
+        for first, last in spans_of(days)
+    )
+    return "; ".join(commands), place
+
+
+def _spans(days: list[date]) -> str:
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in spans_of(days))
+
+
+def build_health() -> dg.AssetsDefinition:
+    """An asset that looks at all others; materialize it to see how they are."""
+
+    @dg.asset(
+        name=PARTITION_HEALTH,
+        group_name="health",
+        kinds={"polars"},
+        description="Which dates of which assets failed, are missing, lost or stale, and what mends each.",
+        required_resource_keys={WORKPLACE},
+        check_specs=[
+            dg.AssetCheckSpec(
+                _CHECK, asset=PARTITION_HEALTH, description="No partition failed, is missing, lost or stale."
+            )
+        ],
+    )
+    def partition_health(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        rows = unhealthy(workplace_of(context), context.instance)
+        yield dg.MaterializeResult(
+            metadata={"unhealthy": len(rows), "partitions": records(rows, HEALTH_COLUMNS)},
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=_CHECK,
+                    passed=not rows,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description=_sentence(rows),
+                    metadata={"partitions": records(rows, HEALTH_COLUMNS)},
+                )
+            ],
+        )
+
+    return partition_health
+
+
+def _sentence(rows: list[dict[str, str]]) -> str:
+    if not rows:
+        return "Every partition is there and up to date."
+    first: Mapping[str, Any] = rows[0]
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f"{first['asset']} is {first['state']} ({first['days']}){more}: the table says what mends each."
