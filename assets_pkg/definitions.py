@@ -41,9 +41,10 @@ def build_definitions(settings: Settings | None = None, policy: Policy | None = 
 
 def _definitions(settings: Settings, graph: Graph) -> dg.Definitions:
     daily, activity, health = build_daily_job(), build_activity_job(), build_health_job()
+    all_partitions, all_up_to_date = build_health()
     return dg.Definitions(
-        assets=[*build_ingest_assets(graph), *build_activity_assets(graph), build_health()],
-        asset_checks=[*build_checks(graph), *build_activity_checks(graph)],
+        assets=[*build_ingest_assets(graph), *build_activity_assets(graph), all_partitions],
+        asset_checks=[*build_checks(graph), *build_activity_checks(graph), all_up_to_date],
         jobs=[daily, activity, health],
         schedules=[build_schedule(daily, settings, graph.policy), build_health_schedule(health, settings)],
         sensors=[

@@ -38,7 +38,7 @@ from assets_pkg.steps import activity, activity_checks, checks
 from assets_pkg.steps.clean import clean
 from assets_pkg.steps.known import know_customers
 from assets_pkg.steps.raw import land_raw
-from assets_pkg.steps.reports import judge_day, measure, raise_alerts, report_folder, write_report
+from assets_pkg.steps.reports import judge_day, measure, raise_alerts, report_folder, write_page, write_report
 from assets_pkg.steps.workplace import Workplace
 
 Stage = Callable[[Workplace, date], object]
@@ -81,6 +81,7 @@ INGEST: Final[tuple[tuple[str, Stage], ...]] = (
     ("validation_report", write_report),
     ("daily_metrics", measure),
     ("alerts", raise_alerts),
+    ("day_report", write_page),
 )
 # Named by what they are for: the first writes session_runs too, the second session_events and user_daily.
 ACTIVITY: Final = (

@@ -1,7 +1,7 @@
 """The state of all partitions on one page: which failed, are missing, lost or stale, and what mends each."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -19,7 +19,6 @@ from assets_pkg.steps.workplace import Workplace
 PARTITION_HEALTH: Final = "partition_health"
 HEALTH_COLUMNS: Final = ("asset", "state", "days", "why", "mended by", "in the web UI")
 _FAILED: Final = "failed"
-_CHECK: Final = "all_up_to_date"
 
 
 def unhealthy(work: Workplace, instance: dg.DagsterInstance) -> list[dict[str, str]]:
@@ -53,37 +52,26 @@ def _spans(days: list[date]) -> str:
     return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in spans_of(days))
 
 
-def build_health() -> dg.AssetsDefinition:
-    """An asset that looks at all others; materialize it to see how they are."""
+def build_health() -> tuple[dg.AssetSpec, dg.AssetChecksDefinition]:
+    """What stands for all partitions together, which nobody materializes, and the check that looks at them."""
+    spec = dg.AssetSpec(PARTITION_HEALTH, group_name="health", description="All partitions of all assets.")
 
-    @dg.asset(
-        name=PARTITION_HEALTH,
-        group_name="health",
-        kinds={"polars"},
-        description="Which dates of which assets failed, are missing, lost or stale, and what mends each.",
+    @dg.asset_check(
+        name="all_up_to_date",
+        asset=PARTITION_HEALTH,
+        description="No partition failed, is missing, lost or stale.",
         required_resource_keys={WORKPLACE},
-        check_specs=[
-            dg.AssetCheckSpec(
-                _CHECK, asset=PARTITION_HEALTH, description="No partition failed, is missing, lost or stale."
-            )
-        ],
     )
-    def partition_health(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    def all_up_to_date(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         rows = unhealthy(workplace_of(context), context.instance)
-        yield dg.MaterializeResult(
-            metadata={"unhealthy": len(rows), "partitions": records(rows, HEALTH_COLUMNS)},
-            check_results=[
-                dg.AssetCheckResult(
-                    check_name=_CHECK,
-                    passed=not rows,
-                    severity=dg.AssetCheckSeverity.WARN,
-                    description=_sentence(rows),
-                    metadata={"partitions": records(rows, HEALTH_COLUMNS)},
-                )
-            ],
+        return dg.AssetCheckResult(
+            passed=not rows,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=_sentence(rows),
+            metadata={"partitions": records(rows, HEALTH_COLUMNS)},
         )
 
-    return partition_health
+    return spec, all_up_to_date
 
 
 def _sentence(rows: list[dict[str, str]]) -> str:

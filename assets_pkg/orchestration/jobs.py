@@ -40,7 +40,7 @@ def build_health_job() -> UnresolvedAssetJobDefinition:
     """Looks at all partitions and changes nothing."""
     return dg.define_asset_job(
         "health",
-        selection=_with_checks(PARTITION_HEALTH),
+        selection=dg.AssetSelection.checks_for_assets(dg.AssetKey(PARTITION_HEALTH)),
         description="Which dates of which assets failed, are missing, lost or stale.",
     )
 

@@ -14,6 +14,7 @@ from dagster._core.test_utils import instance_for_test
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, INGEST_TABLES, TABLES
 from assets_pkg.definitions import build_definitions
+from assets_pkg.orchestration.health import PARTITION_HEALTH
 from assets_pkg.orchestration.jobs import DAILY_JOB
 from assets_pkg.orchestration.workplace import ACTIVITY_JOB
 from assets_pkg.policy import load_policy
@@ -50,7 +51,7 @@ def code_versions(defs: dg.Definitions) -> dict[str, str | None]:
 
 def test_the_assets_are_the_tables_and_the_reports() -> None:
     assert {key.to_user_string() for key in GRAPH.executable_asset_keys} == {*TABLES, REPORT, PAGE}
-    assert GRAPH.external_asset_keys == set()
+    assert GRAPH.external_asset_keys == {dg.AssetKey(PARTITION_HEALTH)}
 
 
 @pytest.mark.parametrize("name", [*TABLES, REPORT, PAGE])
@@ -75,7 +76,7 @@ def test_an_asset_shows_its_tables_columns(name: str) -> None:
 
 
 def test_every_check_has_the_days_of_its_asset_and_says_what_it_is() -> None:
-    assert len(GRAPH.asset_check_keys) == 9 + 25 + 2 + len(BLOCKING_BY_EVENT_DATE) + 4
+    assert len(GRAPH.asset_check_keys) == 9 + 25 + 2 + len(BLOCKING_BY_EVENT_DATE) + 4 + 1
     for key in GRAPH.asset_check_keys:
         spec = GRAPH.get_check_spec(key)
         assert spec.partitions_def == GRAPH.get(key.asset_key).partitions_def, key
