@@ -21,6 +21,7 @@ from assets_pkg.contracts.files import STATUSES
 from assets_pkg.steps.explain import RecordLife, customer_story, find_by_address, find_by_id
 from assets_pkg.steps.files import Difference, FileLife, differences, file_lives, is_in_folder
 from assets_pkg.steps.workplace import Workplace
+from assets_pkg.storage.lake import LakeError
 from assets_pkg.storage.ledger import LedgerError, is_there
 
 Status = StrEnum("Status", {name: name for name in STATUSES})  # type: ignore[misc]
@@ -168,9 +169,10 @@ def explain(
             return
         ((column, value),) = named.items()
         lives, count = find_by_id(work, column, value)
-    except LedgerError as error:
+        story = customer_story(work, value.strip()) if column == "customer_id" and not lives else ()
+    except (LedgerError, LakeError) as error:
         fail(str(error))
-    if not lives and column == "customer_id" and len(story := customer_story(work, value.strip())) > 1:
+    if len(story) > 1:
         say(escape(f"No customers row names {value}."))
         for sentence in story:
             say(f"  {escape(sentence)}")
