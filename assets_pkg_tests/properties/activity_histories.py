@@ -28,7 +28,6 @@ from assets_pkg.storage import lake
 from assets_pkg.transforms import sessions
 from assets_pkg_tests import workbench
 from assets_pkg_tests.activities import ActivityBench, Event, crash_at, differences, first_numbers, numbers
-from assets_pkg_tests.properties.quick_delta import quick_delta
 from assets_pkg_tests.workbench import days_from
 
 START: Final = date(2025, 12, 30)
@@ -91,7 +90,6 @@ _days: Final = st.lists(_choices, min_size=1, max_size=4)
 class Histories(RuleBasedStateMachine):
     """One lake's history."""
 
-    is_quick = True
     most_days = 3
     fresh_builds = 4
     """One in so many histories is held against a fresh build too: it costs as much as the history."""
@@ -99,7 +97,7 @@ class Histories(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.place = tempfile.TemporaryDirectory(dir=_fast_folder())
-        self.patches = _patched(is_quick=self.is_quick)
+        self.patches = _patched()
         self.patches.__enter__()
         self.days: list[date] = []
         self.files: dict[tuple[date, str], tuple[Event, ...]] = {}
@@ -318,8 +316,8 @@ class Histories(RuleBasedStateMachine):
 
 @contextmanager
 def fast_bench(**activity: float | None) -> Iterator[ActivityBench]:
-    """A bench for a short history, on the stand-in for Delta."""
-    with tempfile.TemporaryDirectory(dir=_fast_folder()) as folder, _patched(is_quick=True):
+    """A bench for a short history, in memory."""
+    with tempfile.TemporaryDirectory(dir=_fast_folder()) as folder, _patched():
         yield ActivityBench(Path(folder), **activity)
 
 
@@ -346,14 +344,10 @@ def _writable(folder: Path) -> bool:
 
 
 @contextmanager
-def _patched(*, is_quick: bool) -> Iterator[None]:
+def _patched() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(workbench, "load_policy", lambda overlay: _policy(json.dumps(overlay)))
-        if is_quick:
-            with quick_delta():
-                yield
-        else:
-            yield
+        yield
 
 
 @cache

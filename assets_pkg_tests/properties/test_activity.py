@@ -1,4 +1,4 @@
-"""Random histories of events, on a stand-in for Delta's log; half of them: the others are in test_activity_delta.py.
+"""Random histories of events, half of them: the others are in test_activity_again.py.
 
 Thousands of longer ones, every one held against a fresh build: `pytest -m slow`.
 """
@@ -22,7 +22,7 @@ class LongHistories(Histories):
 
 
 def test_tables_by_event_date_are_those_of_a_fresh_build() -> None:
-    run_state_machine_as_test(ShortHistories, settings=settings(max_examples=90, stateful_step_count=6))
+    run_state_machine_as_test(ShortHistories, settings=settings(max_examples=100, stateful_step_count=6))
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ SPIKE = [("activity_spike", "medium", "active_customers"), ("activity_spike", "m
 
 @pytest.fixture
 def activity() -> Iterator[ActivityBench]:
-    """On the stand-in for Delta, as these are many days."""
+    """In memory, as these are many days."""
     with fast_bench() as bench:
         yield bench
 

@@ -32,7 +32,7 @@ Change = tuple[str, float | None, float | None]
 
 @pytest.fixture
 def activity() -> Iterator[ActivityBench]:
-    """On the stand-in for Delta, as these are many commits; histories run on Delta itself too."""
+    """In memory, as these are many commits."""
     with fast_bench() as bench:
         yield bench
 
