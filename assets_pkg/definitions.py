@@ -15,6 +15,8 @@ from assets_pkg.orchestration.jobs import (
     build_daily_job,
     build_health_job,
     build_health_schedule,
+    build_maintenance_job,
+    build_maintenance_schedule,
     build_schedule,
 )
 from assets_pkg.orchestration.notifications import build_notifications
@@ -41,12 +43,17 @@ def build_definitions(settings: Settings | None = None, policy: Policy | None = 
 
 def _definitions(settings: Settings, graph: Graph) -> dg.Definitions:
     daily, activity, health = build_daily_job(), build_activity_job(), build_health_job()
+    maintenance = build_maintenance_job(settings, graph.policy)
     all_partitions, all_up_to_date = build_health()
     return dg.Definitions(
         assets=[*build_ingest_assets(graph), *build_activity_assets(graph), all_partitions],
         asset_checks=[*build_checks(graph), *build_activity_checks(graph), all_up_to_date],
-        jobs=[daily, activity, health],
-        schedules=[build_schedule(daily, settings, graph.policy), build_health_schedule(health, settings)],
+        jobs=[daily, activity, health, maintenance],
+        schedules=[
+            build_schedule(daily, settings, graph.policy),
+            build_health_schedule(health, settings),
+            build_maintenance_schedule(maintenance, settings),
+        ],
         sensors=[
             build_pending_days(daily, settings),
             build_raw_files(daily, settings, graph.policy),

@@ -1,4 +1,4 @@
-"""The jobs of both axes, and the schedule that runs an ingest date: the day before."""
+"""The jobs of both axes and of maintenance; the schedules: of an ingest date, the day before, and of maintenance."""
 
 from datetime import UTC, timedelta
 
@@ -8,14 +8,18 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, INGEST_TABLES
 from assets_pkg.orchestration.assets import DAY_REPORT, VALIDATION_REPORT
 from assets_pkg.orchestration.health import PARTITION_HEALTH
+from assets_pkg.orchestration.metadata import records
 from assets_pkg.orchestration.workplace import ACTIVITY_JOB, days_at_work
 from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
 from assets_pkg.steps.arrivals import arrivals
+from assets_pkg.steps.maintenance import maintain
 from assets_pkg.steps.workplace import Workplace
 
 DAILY_JOB = "daily_pipeline"
 DAILY_SCHEDULE = "daily_schedule"
+MAINTENANCE_JOB = "maintenance"
+MAINTENANCE_SCHEDULE = "maintenance_schedule"
 
 
 def build_daily_job() -> UnresolvedAssetJobDefinition:
@@ -73,7 +77,7 @@ def build_schedule(job: UnresolvedAssetJobDefinition, settings: Settings, policy
         job=job,
         cron_schedule=f"0 {settings.schedule_hour} * * *",
         execution_timezone=settings.schedule_zone.key,
-        default_status=dg.DefaultScheduleStatus.RUNNING if settings.automatic else dg.DefaultScheduleStatus.STOPPED,
+        default_status=_status(settings),
         description=f"Runs {DAILY_JOB} for the day before at {settings.schedule_hour:02d}:00 {settings.schedule_zone}.",
     )
     def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -87,3 +91,49 @@ def build_schedule(job: UnresolvedAssetJobDefinition, settings: Settings, policy
         return dg.RunRequest(run_key=f"{day} {found.version}", partition_key=day.isoformat())
 
     return daily_schedule
+
+
+def build_maintenance_job(settings: Settings, policy: Policy) -> dg.JobDefinition:
+    """Upkeep of all tables, beside whatever else runs."""
+    keep = policy.maintenance.keep_versions_hours
+
+    # No resource: that is for runs of days, and would take their locks.
+    @dg.op(description=f"Removes what no version of the last {keep} hours needs, and compacts the tables' logs.")
+    def maintain_tables() -> dg.Output[None]:
+        done = maintain(Workplace(settings, policy))
+        rows = [{"table": each.table, **each.numbers(), "problem": each.problem} for each in done.tables]
+        metadata = {
+            **done.total,
+            "MiB freed": round(done.freed / 2**20, 3),
+            **{f"{name} removed": number for name, number in done.others.items()},
+            "tables": records(rows, ["table", *done.total, "problem"]),
+        }
+        if done.problems:
+            raise dg.Failure("Not everything could be maintained:\n" + "\n".join(done.problems), metadata)
+        return dg.Output(None, metadata=metadata)
+
+    @dg.job(
+        name=MAINTENANCE_JOB,
+        description="Upkeep of all tables: old versions and files of killed runs go, logs are compacted.",
+    )
+    def maintenance() -> None:
+        maintain_tables()
+
+    return maintenance
+
+
+def build_maintenance_schedule(job: dg.JobDefinition, settings: Settings) -> dg.ScheduleDefinition:
+    """Every Sunday, two hours after the daily run starts."""
+    hour = (settings.schedule_hour + 2) % 24
+    return dg.ScheduleDefinition(
+        name=MAINTENANCE_SCHEDULE,
+        job=job,
+        cron_schedule=f"0 {hour} * * SUN",
+        execution_timezone=settings.schedule_zone.key,
+        default_status=_status(settings),
+        description=f"Runs {MAINTENANCE_JOB} on Sundays at {hour:02d}:00 {settings.schedule_zone}.",
+    )
+
+
+def _status(settings: Settings) -> dg.DefaultScheduleStatus:
+    return dg.DefaultScheduleStatus.RUNNING if settings.automatic else dg.DefaultScheduleStatus.STOPPED

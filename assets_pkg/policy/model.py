@@ -348,6 +348,12 @@ class CheckPolicy(_Frozen):
     sample_rows: Annotated[int, Field(ge=1, le=100)]
 
 
+class MaintenancePolicy(_Frozen):
+    """What upkeep leaves in the lake."""
+
+    keep_versions_hours: Annotated[int, Field(ge=24, le=24 * 3660)]
+
+
 class Policy(_Frozen):
     """Every threshold and every list of names, validated and frozen."""
 
@@ -359,6 +365,7 @@ class Policy(_Frozen):
     activity: ActivityPolicy
     alerts: AlertPolicy
     checks: CheckPolicy
+    maintenance: MaintenancePolicy
 
     def reading_fingerprint(self, feed: str) -> str:
         """A short digest of what decides how a feed's files are read: when it changes, they are read anew."""

@@ -1,5 +1,6 @@
 """Reports, metrics and alerts of an ingest date."""
 
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -89,15 +90,24 @@ def write_page(work: Workplace, day: date) -> Path:
     return path
 
 
+def unfinished_reports(work: Workplace) -> Iterator[Path]:
+    """Reports that are being written, or were when their process was killed."""
+    return work.reports.glob(f"ingest_date=*/{_new(Path('*')).name}")
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never half.
 
     Nobody else writes it: its day is locked. So what a crash left is written over.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
+    new = _new(path)
     try:
         new.write_text(text, encoding="utf-8")
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+
+
+def _new(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")

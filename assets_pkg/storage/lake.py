@@ -37,7 +37,9 @@ _COMPRESSION_LEVEL: Final = 1  # zstd-1 makes the smallest files and is no slowe
 _ATTEMPTS: Final = 5
 _UNSAID: Final = "unsaid"  # in a file's name: what it was built from
 _NAME_PARTS: Final = 5
-_COMMIT: Final = re.compile(r"\d{20}\.json")
+LOG: Final = "_delta_log"
+# A commit, or a checkpoint: all that is left of it when the log was cleaned up.
+_COMMIT: Final = re.compile(r"\d{20}\.(?:json|checkpoint\.(?:.*\.)?parquet)")
 _ARROW_SCHEMA: Final = "ARROW:schema"  # polars' own entry among a data file's facts
 
 
@@ -211,13 +213,15 @@ class _Commit:
     """A commit of a table's log: a file, which is never written over."""
 
     path: Path
-    identity: tuple[int, int]  # inode and time: a table that was deleted and made anew has the same names
+    # Inode and time: a table that was deleted and made anew has the same names. The folder's time: where the log is
+    # cleaned up, the next commit may go before this one.
+    identity: tuple[int, int, int]
 
     @classmethod
     def at(cls, path: Path) -> "_Commit":
         """Raises FileNotFoundError."""
-        found = path.stat()
-        return cls(path, (found.st_ino, found.st_mtime_ns))
+        folder, found = path.parent.stat(), path.stat()
+        return cls(path, (found.st_ino, found.st_mtime_ns, folder.st_mtime_ns))
 
     def is_latest(self) -> bool:
         """Whether it is still there, and no other came after it."""
@@ -227,7 +231,8 @@ class _Commit:
             return False
 
     def _next(self) -> Path:
-        return self.path.with_name(f"{int(self.path.stem) + 1:0{len(self.path.stem)}d}.json")
+        version, _, _ = self.path.name.partition(".")
+        return self.path.with_name(f"{int(version) + 1:0{len(version)}d}.json")
 
 
 @dataclass(frozen=True)
@@ -330,7 +335,7 @@ class Lake:
             writer.discard()
         else:
             # From here on nothing is discarded: a commit that seems to fail may have been done. Files that no
-            # commit names are no part of the table; Delta's vacuum removes them.
+            # commit names are no part of the table; maintenance removes them.
             self._commit(spec, day, actions, run)
 
     def _commit(self, table: Table, day: date, actions: list[AddAction | RemoveAction], run: str) -> None:
@@ -395,7 +400,7 @@ class Lake:
         return seen
 
     def _newest_commit(self, table: str) -> "_Commit | None":
-        log = self.root / table / "_delta_log"
+        log = self.root / table / LOG
         try:
             with os.scandir(log) as entries:
                 name = max(each.name for each in entries if _COMMIT.fullmatch(each.name))
@@ -441,6 +446,16 @@ def _is_whole(file: DataFile) -> bool:
         return False
 
 
+def disk_problem(error: OSError | DeltaError) -> tuple[str, str]:
+    """What a disk refused in words, and what to do."""
+    said = str(error)
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in said:
+        return "its disk is full", "make room"
+    if isinstance(error, PermissionError) or any(word in said for word in ("ermission", "ead-only")):
+        return "it may not be written", "give the pipeline's user the right to"
+    return (error.strerror if isinstance(error, OSError) and error.strerror else said), "look at its disk"
+
+
 @contextmanager
 def _explained(table: Table, place: Path) -> Iterator[None]:
     """Tell what a disk refused in words, with what to do."""
@@ -449,16 +464,7 @@ def _explained(table: Table, place: Path) -> Iterator[None]:
     except CommitFailedError:
         raise
     except (OSError, DeltaError) as error:
-        said = str(error)
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in said:
-            why, advice = "its disk is full", "make room"
-        elif isinstance(error, PermissionError) or any(word in said for word in ("ermission", "ead-only")):
-            why, advice = "it may not be written", "give the pipeline's user the right to"
-        else:
-            why, advice = (
-                (error.strerror if isinstance(error, OSError) and error.strerror else said),
-                "look at its disk",
-            )
+        why, advice = disk_problem(error)
         raise LakeError(
             f"{table.name} cannot be written to {place}: {why}. Its partitions are as before; {advice}, and run the "
             "days again"

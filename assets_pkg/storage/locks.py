@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -28,6 +28,7 @@ NEWS: Final = "news"
 NEWS_DAY: Final = date.min
 # The classes of our advisory locks, one for each axis; the object is the day's ordinal.
 _CLASSES: Final = {INGEST_DATE: 7_301, EVENT_DATE: 7_302, NEWS: 7_303}
+_NOTE: Final = ".holder"
 _NAME_BYTES: Final = 63  # what PostgreSQL keeps of an application's name
 
 
@@ -83,7 +84,25 @@ class FolderLocks:
         self._held.close()
 
     def _note(self, day: date) -> Path:
-        return self._folder / f"{day.isoformat()}.holder"
+        return self._folder / f"{day.isoformat()}{_NOTE}"
+
+
+def remove_unheld(folder: Path, keep_hours: float, *, dry_run: bool = False) -> int:
+    """Remove the files of folder locks that nobody holds, nor has held for so long; how many locks that were.
+
+    Each is held while its files go; who waits for it then sees that its file is no longer there, and makes it anew.
+    """
+    since, removed = time.time() - keep_hours * 3600, 0
+    for path in folder.glob("*/*.lock"):
+        note = path.with_suffix(_NOTE)
+        with suppress(Timeout, FileNotFoundError), FileLock(path).acquire(timeout=0):
+            if (note if note.exists() else path).stat().st_mtime >= since:
+                continue
+            removed += 1
+            if not dry_run:
+                note.unlink(missing_ok=True)
+                path.unlink()
+    return removed
 
 
 class PostgresLocks:

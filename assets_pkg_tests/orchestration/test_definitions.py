@@ -161,6 +161,7 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     ),
     "alerts": ({"alerts": {"orphan_rate": {"max_rate": 0.3}}}, {"alerts", "activity_alerts", PAGE}),
     "checks": ({"checks": {"sample_rows": 3}}, {PAGE}),
+    "maintenance": ({"maintenance": {"keep_versions_hours": 48}}, set()),
     "an alias of a header": (
         {"feeds": {"events": {"aliases": {"event_time": ["ts", "timestamp", "at"]}}}},
         {"raw_events", REPORT, PAGE, "customers_known", "daily_metrics", "alerts"} | DECIDED_ROWS,

@@ -1,6 +1,7 @@
 """One run at a time for an ingest date: a second process waits, then fails with a message that names both."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import pytest
 
 from assets_pkg.contracts.tables import EVENT_DATE
 from assets_pkg.policy.columns import INGEST_DATE
-from assets_pkg.storage.locks import DayIsBusyError, LocksUnreachableError, day_locks, days_locked
+from assets_pkg.storage.locks import DayIsBusyError, LocksUnreachableError, day_locks, days_locked, remove_unheld
 from assets_pkg_tests.workbench import ROOT, days_from
 
 D1, D2, D3 = days_from(date(2025, 12, 10), 3)
@@ -212,3 +213,65 @@ def test_locks_that_cannot_be_reached_are_told_without_a_password(url: str, tmp_
     with pytest.raises(LocksUnreachableError, match="PIPELINE_LEDGER_URL") as caught:
         day_locks(url, tmp_path / "file" / "locks", "mine")
     assert "s3cret" not in str(caught.value)
+
+
+# -- what is left of locks ----------------------------------------------------------------------------
+
+
+def age(place: Place, *days: date) -> None:
+    """Let the locks have been taken three days ago."""
+    for path in [place.note(day).with_suffix(suffix) for day in days for suffix in (".lock", ".holder")]:
+        os.utime(path, (time.time() - 72 * 3600,) * 2)
+
+
+def test_locks_that_nobody_held_of_late_leave_nothing(folder_place: Place) -> None:
+    with folder_place.days_locked([D1, D2, D3], "mine", wait_seconds=0, say=silent):
+        pass
+    with held_by_another(folder_place, "other", D2):
+        age(folder_place, D1, D2)
+        os.utime(folder_place.note(D3).with_suffix(".lock"), (0, 0))  # the file is as old as the first who held it
+        before = sorted(folder_place.folder.rglob("*"))
+        assert remove_unheld(folder_place.folder, 24, dry_run=True) == 1
+        assert sorted(folder_place.folder.rglob("*")) == before
+        assert remove_unheld(folder_place.folder, 24) == 1
+        left = {path.name for path in folder_place.folder.glob("*/*")}
+        assert left == {f"{day}.{kind}" for day in (D2, D3) for kind in ("lock", "holder")}
+        with (
+            pytest.raises(DayIsBusyError, match="run other"),
+            folder_place.days_locked([D2], "mine", wait_seconds=0, say=silent),
+        ):
+            pytest.fail("two runs have the same day")
+    assert remove_unheld(folder_place.folder / "none", 24) == 0
+
+
+def test_who_waited_for_a_lock_whose_file_is_removed_holds_the_one_that_others_see(
+    folder_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is taken while its files are about to go: it must not be held on a file that has no name."""
+    with folder_place.days_locked([D1], "before", wait_seconds=0, say=silent):
+        pass
+    age(folder_place, D1)
+    taken, other = threading.Event(), []
+    really = Path.unlink
+
+    def unlink_while_another_waits(path: Path, *, missing_ok: bool = False) -> None:
+        if path.suffix == ".lock":
+            waiter = threading.Thread(target=wait_for_it)
+            waiter.start()
+            other.append(waiter)
+            time.sleep(0.2)
+        really(path, missing_ok=missing_ok)
+
+    def wait_for_it() -> None:
+        with folder_place.days_locked([D1], "waiter", wait_seconds=10, say=silent):
+            taken.set()
+            with (
+                pytest.raises(DayIsBusyError, match="run waiter"),
+                folder_place.days_locked([D1], "third", wait_seconds=0, say=silent),
+            ):
+                pytest.fail("two runs have the same day")
+
+    monkeypatch.setattr(Path, "unlink", unlink_while_another_waits)
+    assert remove_unheld(folder_place.folder, 24) == 1
+    other[0].join()
+    assert taken.is_set()

@@ -127,8 +127,8 @@ def test_a_default_is_the_contracts(path: tuple[str, ...], policy: Policy) -> No
 
 
 def test_there_are_no_settings_that_the_contract_does_not_have(policy: Policy) -> None:
-    """But for when files are taken as complete and for what checks show, which is ours."""
-    found = {path for path in leaves(policy.model_dump()) if path[0] not in {"arrival", "checks"}}
+    """But for when files are taken as complete, for what checks show and for maintenance, which is ours."""
+    found = {path for path in leaves(policy.model_dump()) if path[0] not in {"arrival", "checks", "maintenance"}}
     assert found == leaves(DEFAULTS).keys()
 
 
@@ -284,6 +284,8 @@ REFUSED: list[tuple[str, list[str]]] = [
     ("alerts: {missing_feed: off}", ["alerts.missing_feed"]),
     ("alerts: {history_days: 2}", ["alerts", "min_history_days 3", "2 history_days"]),
     ("alerts: {history_days: 0}", ["alerts.history_days"]),
+    ("maintenance: {keep_versions_hours: 23}", ["maintenance.keep_versions_hours", "23"]),
+    ("maintenance: {keep_versions_hours: 30.5}", ["maintenance.keep_versions_hours", "30.5"]),
     # Columns.
     ("feeds: {events: {required: [event_id]}}", ["events", "customer_id", "event_time"]),
     ("feeds: {customers: {required: [customer_id]}}", ["customers", "created_at"]),
@@ -371,7 +373,7 @@ def test_a_fault_in_an_overlay_is_named() -> None:
 
 # -- fingerprints ----------------------------------------------------------------------------------
 
-SECTIONS = ("feeds", "reading", "values", "categories", "activity", "alerts", "checks")
+SECTIONS = ("feeds", "reading", "values", "categories", "activity", "alerts", "checks", "maintenance")
 CHANGES: dict[str, Any] = {
     "feeds": {"events": {"check_orphans": False}},
     "reading": {"open_quote_lines": 99},
@@ -380,6 +382,7 @@ CHANGES: dict[str, Any] = {
     "activity": {"active_gap_minutes": 5},
     "alerts": {"volume_drop": {"enabled": False}},
     "checks": {"sample_rows": 11},
+    "maintenance": {"keep_versions_hours": 24},
 }
 
 
