@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from assets_pkg_tests.workbench import ROOT
 
@@ -134,7 +134,8 @@ def _free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def _browsing() -> Iterator[BrowserContext]:
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
     if not CHROMIUM.exists():
         pytest.skip(f"there is no Chromium at {CHROMIUM} (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
@@ -142,15 +143,21 @@ def _browsing() -> Iterator[BrowserContext]:
             executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
-        context = browser.new_context(viewport={"width": 1800, "height": 900}, timezone_id="UTC", locale="en-US")
-        context.set_default_timeout(WAIT_SECONDS * 1000)
-        expect.set_options(timeout=WAIT_SECONDS * 1000)
-        # Dagster's invitation to its community covers the first page a new browser opens.
-        context.add_init_script("localStorage.setItem('communityNux', JSON.stringify('1'))")
-        # From top to bottom, the graph is as wide as a screen; from left to right it is far higher.
-        context.add_init_script("localStorage.setItem('asset-graph-direction', JSON.stringify('vertical'))")
-        yield context
+        yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def _browsing(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1800, "height": 900}, timezone_id="UTC", locale="en-US")
+    context.set_default_timeout(WAIT_SECONDS * 1000)
+    expect.set_options(timeout=WAIT_SECONDS * 1000)
+    # Dagster's invitation to its community covers the first page a new browser opens.
+    context.add_init_script("localStorage.setItem('communityNux', JSON.stringify('1'))")
+    # From top to bottom, the graph is as wide as a screen; from left to right it is far higher.
+    context.add_init_script("localStorage.setItem('asset-graph-direction', JSON.stringify('vertical'))")
+    yield context
+    context.close()
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """The web UI as people meet it: runs, a backfill, a failed check, the graph. One real `dagster dev`, tests in order."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.contracts.tables import INGEST_TABLES
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("web_ui")]
 
 DAY = "2025-12-10"
 DAYS = [f"2025-12-{number}" for number in range(10, 15)]
-GROUPS = ("raw", "clean", "quarantine", "profile", "report", "activity")
+GROUPS = ("raw", "clean", "quarantine", "profile", "report", "activity", "health")
 # What depends on the five days: events of two days before to a day after, sessions one more on each side, a week of alerts.
 EVENT_DATES = {
     **dict.fromkeys(("events_by_date", "session_runs"), 5 + 3),
@@ -138,7 +139,7 @@ def test_a_backfill_of_the_sample_days_fills_every_table_and_reaches_the_event_d
 
 def test_a_backfill_judges_every_day_by_every_check(web_ui: WebUi, backfill: dict[str, Any]) -> None:
     of_backfill = {run["runId"] for run in backfill["runs"]}
-    for key in _GRAPH.asset_check_keys:
+    for key in {key for key in _GRAPH.asset_check_keys if key.asset_key in _GRAPH.executable_asset_keys}:
         found = web_ui.ask(_CHECKS, key={"path": list(key.asset_key.path)}, check=key.name)["assetCheckExecutions"]
         judged = sorted(
             each["evaluation"]["partition"] if each["evaluation"] else each["status"]
@@ -218,3 +219,30 @@ def test_a_raw_asset_shows_its_days_and_their_row_counts(
     count = page.get_by_role("row").filter(has_text="dagster/partition_row_count")
     expect(count).to_contain_text("2000")
     page.screenshot(path=pictures / "raw_events.png")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200], ids=["phone", "desk"])
+def test_the_day_report_is_readable_on_a_phone_and_in_the_dark(
+    web_ui: WebUi, backfill: dict[str, Any], browser: Browser, pictures: Path, width: int, scheme: str
+) -> None:
+    assert backfill["status"] == "COMPLETED_SUCCESS"
+    report = web_ui.folder / "reports" / f"ingest_date={DAYS[2]}" / "report.html"
+    asked: list[str] = []
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(report.as_uri())
+    expect(page.get_by_role("heading", level=1)).to_contain_text(DAYS[2])
+    assert asked == [report.as_uri()], "it loads nothing"
+    for drawing in page.locator("svg[role=img]").all():
+        expect(drawing).to_be_visible()
+        assert drawing.get_attribute("aria-label")
+    assert page.locator("svg[role=img]").count() >= 2
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "it scrolls sideways"
+    colours = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
+    ink, paper = (sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in colours)
+    assert (ink < paper) is (scheme == "light")
+    page.screenshot(path=pictures / f"day_report_{width}_{scheme}.png", full_page=True)
+    page.screenshot(path=pictures / f"day_report_{width}_{scheme}_top.png")  # one of them is the README's
+    context.close()
