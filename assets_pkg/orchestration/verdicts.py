@@ -66,7 +66,7 @@ def multi_check(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinition:
         work, log = workplace_of(context), EventLog(context)
         for check in checks:
             if check.spec.key in context.op_execution_context.selected_asset_check_keys:
-                for day in log.made_here(check, log.days()) if only_stale(context) else log.days():
+                for day in log.due(check, work, log.days()) if only_stale(context) else log.days():
                     yield from log.said(check.spec, day, partial(log.judged, check, work, day))
                 yield done(check.spec)
         log.tell()
@@ -132,6 +132,20 @@ class EventLog:
                 verdict = replace(verdict, facts={**verdict.facts, _STATE: state})
         return verdict
 
+    def due(self, check: Check, work: Workplace, days: Sequence[date]) -> list[date]:
+        """Of a run over what is stale: the days that it made, and those that nobody has found sound as they are.
+
+        The check failed of them, or its run died before it.
+        """
+        made = set(self.made_here(check, days))
+        return [day for day in days if day in made or self._is_open(check, work, day)]
+
+    def _is_open(self, check: Check, work: Workplace, day: date) -> bool:
+        if check.state is None or work.lake.version(check.spec.asset_key.to_user_string(), day) is None:
+            return False
+        said = self._said(check.spec, day)
+        return said is None or not said.passed or not _is_of(said, check.state(work, day))
+
     def made_here(self, check: Check, days: Sequence[date]) -> list[date]:
         """Those of the days that the check follows in this run, and that have the check's asset at all."""
         asset = dg.AssetKey(check.follows) if check.follows else check.spec.asset_key
@@ -148,7 +162,7 @@ class EventLog:
 
     def _said_of(self, spec: dg.AssetCheckSpec, day: date, state: str) -> Verdict | None:
         said = self._said(spec, day)
-        if said is None or said.metadata.get(_STATE) != dg.MetadataValue.text(state):
+        if said is None or not _is_of(said, state):
             return None
         return Verdict(said.passed, said.description or "", said.metadata, said.severity)
 
@@ -191,6 +205,10 @@ class EventLog:
                 else None
             )
         return self._judged[asset, day]
+
+
+def _is_of(said: AssetCheckEvaluation, state: str) -> bool:
+    return said.metadata.get(_STATE) == dg.MetadataValue.text(state)
 
 
 def done(spec: dg.AssetCheckSpec) -> dg.Output[None]:

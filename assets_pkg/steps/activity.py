@@ -30,6 +30,7 @@ from assets_pkg.steps.landed import ACTIVITY_POLICY, LandedEvents, clean_rows, g
 from assets_pkg.steps.provenance import inputs_named, inputs_of, is_current, replacing
 from assets_pkg.steps.restatements import History, readable
 from assets_pkg.steps.workplace import Workplace
+from assets_pkg.storage.lake import LakeError
 from assets_pkg.transforms import sessions as transform
 from assets_pkg.transforms.activity import activity_metrics, restated
 from assets_pkg.transforms.alerts import Judgement, alerts_frame, fired_alerts, judge_activity
@@ -75,8 +76,14 @@ class Stage:
         return (
             work.lake.version(self.tables[0].name, event_date) is not None
             or is_processed(work, event_date)
-            or any(clean_rows(work, day, event_date) for day in landing(work.policy).of(event_date))
+            or self._has_events(work, event_date)
         )
+
+    def _has_events(self, work: Workplace, event_date: date) -> bool:
+        try:
+            return any(clean_rows(work, day, event_date) for day in landing(work.policy).of(event_date))
+        except LakeError:  # nobody can tell: whoever makes it will say why it cannot be, and other dates go on
+            return True
 
     def all_stale(self, work: Workplace) -> dict[date, str]:
         """As `stale`, of all event dates that there can be."""
@@ -185,7 +192,7 @@ def measure_activity(work: Workplace, event_date: date) -> Measured:
     inputs = _measured_from(work, event_date)
     if is_current(work, MEASURE.names, event_date, inputs):
         return Measured(pl.DataFrame(schema=RESTATEMENTS.schema))
-    before = readable(work, ACTIVITY_METRICS, event_date)
+    known = readable(work, ACTIVITY_METRICS, event_date)
     runs, sessions = (lake.scan(table.name, [event_date]) for table in (SESSION_RUNS, SESSIONS))
     rows = activity_metrics(runs, sessions)
     if not lake.rows(SESSION_RUNS.name, event_date) and not is_processed(work, event_date):
@@ -194,7 +201,7 @@ def measure_activity(work: Workplace, event_date: date) -> Measured:
     replace = replacing(work, event_date, inputs)
     with replace(ACTIVITY_METRICS.name) as writer:
         writer.write(rows)
-        changed = history.add(work, restated(rows if before is None else before, rows), writer.complete())
+        changed = history.add(work, restated(rows.clear() if known is None else known, rows), writer.complete())
         with replace(RESTATEMENTS.name) as told:
             told.describe(history.facts)
             told.write(history.rows)

@@ -31,6 +31,7 @@ from assets_pkg.policy import load_policy
 from assets_pkg.policy.columns import INGEST_DATE
 from assets_pkg.settings import Settings
 from assets_pkg.steps import activity_checks
+from assets_pkg.steps.activity import GATHER
 from assets_pkg.storage.locks import FolderLocks, days_locked
 from assets_pkg.transforms.alerts import ACTIVITY_SPECS
 from assets_pkg_tests.activities import ActivityBench, Event, differences
@@ -571,6 +572,25 @@ def test_a_copy_that_counts_though_it_landed_later_stands_twice(tampering: Tampe
     assert {row["source_file"][12:22] for row in both} == {str(D1), str(D2)}
 
 
+def test_an_event_that_landed_before_under_another_date_is_seen(tampering: Tampering) -> None:
+    # As if the window's deduplication had not looked at other dates: "moved" landed on D1 as one of D0.
+    def count_again(rows: pl.DataFrame) -> pl.DataFrame:
+        path = f"ingest_date={D2}/events_raw.csv"
+        landed = tampering.dates.bench.work.lake.scan("events_clean", [D2]).filter(of_event("moved")).collect()
+        assert landed.height == 1
+        row = rows.head(1).with_columns(
+            ingest_date=pl.lit(D2),
+            source_file=pl.lit(path),
+            source_row=landed["source_row"][0],
+            event_id=pl.lit("moved"),
+        )
+        return pl.concat([rows, row.cast(rows.schema)])  # type: ignore[arg-type]
+
+    tampering.change("events_by_date", D1, count_again)
+    (first,) = tampering.fails("events_accounted", D1, {"events that are missing": 0, "events that stand twice": 1})
+    assert (first["event_id"], first["source_file"][12:22]) == ("moved", str(D2))
+
+
 def test_an_invented_event_comes_from_nowhere(tampering: Tampering) -> None:
     def invent(rows: pl.DataFrame) -> pl.DataFrame:
         row = rows.filter(of_event("d")).with_columns(event_id=pl.lit("invented"), source_row=pl.lit(999, pl.Int64))
@@ -802,6 +822,38 @@ def test_a_session_split_at_a_midnight_where_no_cut_is_due_is_seen(tampering: Ta
     tampering.change("sessions", D2, go_on_by_itself)
     (first,) = tampering.fails("sessions_apart", D2, {"sessions": 2, "cut at midnight": 1})
     assert {name: first[name] for name in ours} == ours
+
+
+# -- what was found wrong stays wrong -------------------------------------------------------------------------
+
+
+def test_a_date_that_a_check_blocked_is_blocked_by_later_refreshes_too(told: Dates) -> None:
+    lake = told.bench.work.lake
+    built_from = lake.partitions("events_by_date")[D1].built_from
+    rows = lake.scan("events_by_date", [D1]).collect().drop("event_date")
+    with lake.replace("events_by_date", D1, built_from=built_from) as writer:
+        writer.write(rows.filter(~of_event("d")))
+    for _ in range(2):
+        result = told.run_dates(BEFORE, AFTER, ONLY_STALE)
+        assert not result.success
+        assert "sessions" not in materialized(result) or D1 not in materialized(result)["sessions"]
+        assert not evaluations(result)["events_by_date", "events_accounted", str(D1)].passed
+    with lake.replace("events_by_date", D1, built_from=built_from) as writer:
+        writer.write(rows)
+    assert told.run_dates(BEFORE, AFTER, ONLY_STALE).success
+
+
+def test_a_date_whose_run_died_before_its_checks_is_judged_by_the_next(told: Dates) -> None:
+    change_one_day(told)
+    GATHER.build(told.bench.work, D1)  # what a run has done when it dies before the check
+    assert D1 in judged(told.refresh(BEFORE, AFTER, ONLY_STALE))["events_accounted"]
+
+
+def test_dates_that_were_found_sound_are_not_judged_again(told: Dates) -> None:
+    told.refresh(BEFORE, AFTER, ONLY_STALE)
+    assert {
+        check: days for check, days in judged(told.refresh(BEFORE, AFTER, ONLY_STALE)).items() if check in CHECKS
+    } == {}
 
 
 # -- dates that wait for those beside them --------------------------------------------------------------------

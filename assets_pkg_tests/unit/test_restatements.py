@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -428,3 +429,13 @@ def _after_d1(minutes: int) -> datetime:
 def _is_sound(row: Row) -> bool:
     """Something changed, and one of the days that could is named."""
     return row["before"] != row["after"] and row["caused_by"] == sorted(set(row["caused_by"])) != []
+
+
+def test_numbers_that_were_lost_before_they_changed_are_told_without_a_before(activity: ActivityBench) -> None:
+    activity.bring(D1, noon("a", D1))
+    (file,) = activity.work.lake.files("activity_metrics", D1)
+    Path(file.location).unlink()
+    activity.bring(D2, noon("b", D1, 60))
+    ((*_, (name, before, after)),) = told(activity, D1)
+    assert (name, before, after) == ("sessions", None, 2)
+    assert why(activity, D1) == [([D2], False)]
