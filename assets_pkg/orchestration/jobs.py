@@ -1,6 +1,6 @@
 """The jobs of both axes and of maintenance; the schedules: of an ingest date, the day before, and of maintenance."""
 
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -81,11 +81,10 @@ def build_schedule(job: UnresolvedAssetJobDefinition, settings: Settings, policy
         description=f"Runs {DAILY_JOB} for the day before at {settings.schedule_hour:02d}:00 {settings.schedule_zone}.",
     )
     def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        now = context.scheduled_execution_time.astimezone(UTC)
-        day = now.date() - timedelta(days=1)
+        day = context.scheduled_execution_time.astimezone(UTC).date() - timedelta(days=1)
         if day in days_at_work(context.instance):
             return dg.SkipReason(f"{day} is being processed.")
-        found = arrivals(Workplace(settings, policy, frozen=True), day, now)
+        found = arrivals(Workplace(settings, policy, frozen=True), day, datetime.now(UTC))
         if found.processed and not found.changed and not found.growing:
             return dg.SkipReason(f"{day} was processed, and nothing is new.")
         return dg.RunRequest(run_key=f"{day} {found.version}", partition_key=day.isoformat())
