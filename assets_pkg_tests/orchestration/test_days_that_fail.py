@@ -124,6 +124,7 @@ def test_a_day_that_fails_in_the_last_step_is_told_too(tmp_path: Path) -> None:
         assert made(result, "alerts") == [str(day) for day in DAYS[2:]]
 
 
+@pytest.mark.slow
 def test_a_run_of_some_assets_fails_too(tmp_path: Path) -> None:
     with pipeline_in(tmp_path) as pipeline:
         fill(pipeline)
@@ -160,6 +161,7 @@ def test_a_date_that_cannot_be_refreshed_does_not_take_the_others_down(tmp_path:
         assert pipeline.run_dates(DAYS[0], DAYS[-1]).success
 
 
+@pytest.mark.slow
 def test_what_a_step_yields_of_a_day_that_fails_stays_out_of_the_tables(tmp_path: Path) -> None:
     with pipeline_in(tmp_path) as pipeline:
         fill(pipeline)

@@ -99,6 +99,7 @@ def test_another_policy_makes_stale_what_it_decides(pipeline: Pipeline) -> None:
     assert ("raw_events", "stale") not in found
 
 
+@pytest.mark.slow
 def test_customers_of_an_earlier_day_make_later_snapshots_stale(pipeline: Pipeline) -> None:
     pipeline.bench.put_feed("customers", {"customer_id": "newcomer"}, day=D1, name="customers_raw_2.csv")
     assert pipeline.run(D1).success
@@ -141,6 +142,7 @@ def test_the_check_warns_and_shows_the_table(pipeline: Pipeline) -> None:
     refresh(pipeline)
 
 
+@pytest.mark.slow
 def test_the_command_tells_what_mends_and_it_does(tmp_path: Path) -> None:
     with pipeline_in(tmp_path) as pipeline:
         put_files(pipeline.bench, D1, good_day(D1))

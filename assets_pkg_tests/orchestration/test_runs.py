@@ -153,6 +153,7 @@ def month(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Month]:
         yield Month(pipeline, succeed(pipeline.run(THIRTY[0], THIRTY[-1])))
 
 
+@pytest.mark.slow
 def test_thirty_days_are_one_run(month: Month) -> None:
     assert [run.run_id for run in month.pipeline.instance.get_runs()] == [month.result.run_id]
     days = set(THIRTY)
@@ -161,6 +162,7 @@ def test_thirty_days_are_one_run(month: Month) -> None:
     }
 
 
+@pytest.mark.slow
 def test_thirty_days_have_a_materialization_each_with_its_own_facts(month: Month) -> None:
     for name in [*INGEST_TABLES, "validation_report", "day_report"]:
         key = dg.AssetKey(name)
@@ -173,6 +175,7 @@ def test_thirty_days_have_a_materialization_each_with_its_own_facts(month: Month
         assert made.metadata["dagster/partition_row_count"].value == 1
 
 
+@pytest.mark.slow
 def test_thirty_days_have_an_evaluation_of_every_check_each(month: Month) -> None:
     graph = month.pipeline.defs.resolve_job_def(DAILY_JOB).asset_layer.asset_graph
     checks = [(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys]
