@@ -201,7 +201,10 @@ def measure_activity(work: Workplace, event_date: date) -> Measured:
     replace = replacing(work, event_date, inputs)
     with replace(ACTIVITY_METRICS.name) as writer:
         writer.write(rows)
-        changed = history.add(work, restated(rows.clear() if known is None else known, rows), writer.complete())
+        version = writer.complete()
+        if known is None:  # what they were cannot be read; only whether they are other ones
+            known = rows if version == history.metrics else rows.clear()
+        changed = history.add(work, restated(known, rows), version)
         with replace(RESTATEMENTS.name) as told:
             told.describe(history.facts)
             told.write(history.rows)
