@@ -1,9 +1,8 @@
 """The state of all partitions on one page: which failed, are missing, lost or stale, and what mends each."""
 
 from collections import defaultdict
-from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import Final
 
 import dagster as dg
 
@@ -77,6 +76,6 @@ def build_health() -> tuple[dg.AssetSpec, dg.AssetChecksDefinition]:
 def _sentence(rows: list[dict[str, str]]) -> str:
     if not rows:
         return "Every partition is there and up to date."
-    first: Mapping[str, Any] = rows[0]
+    first = rows[0]
     more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
     return f"{first['asset']} is {first['state']} ({first['days']}){more}: the table says what mends each."

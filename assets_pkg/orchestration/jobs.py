@@ -1,4 +1,4 @@
-"""The jobs of both axes and of maintenance; the schedules: of an ingest date, the day before, and of maintenance."""
+"""The jobs of both axes, of health and of maintenance, and the schedules that start them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +18,8 @@ from assets_pkg.steps.workplace import Workplace
 
 DAILY_JOB = "daily_pipeline"
 DAILY_SCHEDULE = "daily_schedule"
+HEALTH_JOB = "health"
+HEALTH_SCHEDULE = "health_schedule"
 MAINTENANCE_JOB = "maintenance"
 MAINTENANCE_SCHEDULE = "maintenance_schedule"
 
@@ -43,21 +45,15 @@ def build_activity_job() -> UnresolvedAssetJobDefinition:
 def build_health_job() -> UnresolvedAssetJobDefinition:
     """Looks at all partitions and changes nothing."""
     return dg.define_asset_job(
-        "health",
+        HEALTH_JOB,
         selection=dg.AssetSelection.checks_for_assets(dg.AssetKey(PARTITION_HEALTH)),
         description="Which dates of which assets failed, are missing, lost or stale.",
     )
 
 
 def build_health_schedule(job: UnresolvedAssetJobDefinition, settings: Settings) -> dg.ScheduleDefinition:
-    """Looks an hour after the daily run."""
-    return dg.ScheduleDefinition(
-        name="health_schedule",
-        job=job,
-        cron_schedule=f"0 {(settings.schedule_hour + 1) % 24} * * *",
-        execution_timezone=settings.schedule_zone.key,
-        default_status=dg.DefaultScheduleStatus.RUNNING if settings.automatic else dg.DefaultScheduleStatus.STOPPED,
-    )
+    """Every day, an hour after the daily run starts."""
+    return _after_the_daily_run(HEALTH_SCHEDULE, job, settings, hours=1)
 
 
 def _with_checks(*assets: str) -> dg.AssetSelection:
@@ -123,14 +119,25 @@ def build_maintenance_job(settings: Settings, policy: Policy) -> dg.JobDefinitio
 
 def build_maintenance_schedule(job: dg.JobDefinition, settings: Settings) -> dg.ScheduleDefinition:
     """Every Sunday, two hours after the daily run starts."""
-    hour = (settings.schedule_hour + 2) % 24
+    return _after_the_daily_run(MAINTENANCE_SCHEDULE, job, settings, hours=2, weekday="SUN")
+
+
+def _after_the_daily_run(
+    name: str,
+    job: dg.JobDefinition | UnresolvedAssetJobDefinition,
+    settings: Settings,
+    hours: int,
+    weekday: str | None = None,
+) -> dg.ScheduleDefinition:
+    hour = (settings.schedule_hour + hours) % 24
+    days = f"every {weekday}" if weekday else "every day"
     return dg.ScheduleDefinition(
-        name=MAINTENANCE_SCHEDULE,
+        name=name,
         job=job,
-        cron_schedule=f"0 {hour} * * SUN",
+        cron_schedule=f"0 {hour} * * {weekday or '*'}",
         execution_timezone=settings.schedule_zone.key,
         default_status=_status(settings),
-        description=f"Runs {MAINTENANCE_JOB} on Sundays at {hour:02d}:00 {settings.schedule_zone}.",
+        description=f"Runs {job.name} {days} at {hour:02d}:00 {settings.schedule_zone}.",
     )
 
 

@@ -33,6 +33,10 @@ _OF_RUN: Final = {
     "start_us": "first_us",
     "end_us": "last_us",
 }  # in session_runs, by its events
+_EVENT: Final = [INGEST_DATE, *ADDRESS, "event_id"]
+_KEY: Final = pl.struct(_EVENT).hash(_ID_SEED).alias("key")
+_ID: Final = pl.col("event_id").hash(_ID_SEED).alias("id")
+_NO_EVENTS: Final = pl.DataFrame(schema={name: EVENTS_BY_DATE.schema[name] for name in _EVENT})
 
 
 @dataclass
@@ -78,12 +82,6 @@ def events_accounted(work: Workplace, event_date: date) -> Finding:
         .unique(maintain_order=True)
         .head(work.policy.checks.sample_rows),
     )
-
-
-_EVENT: Final = [INGEST_DATE, *ADDRESS, "event_id"]
-_KEY: Final = pl.struct(_EVENT).hash(_ID_SEED).alias("key")
-_ID: Final = pl.col("event_id").hash(_ID_SEED).alias("id")
-_NO_EVENTS: Final = pl.DataFrame(schema={name: EVENTS_BY_DATE.schema[name] for name in _EVENT})
 
 
 def _landed(work: Workplace, event_date: date) -> list[pl.LazyFrame]:
