@@ -15,10 +15,10 @@ from assets_pkg.orchestration.jobs import (
     build_daily_job,
     build_health_job,
     build_health_schedule,
-    build_maintenance_job,
     build_maintenance_schedule,
     build_schedule,
 )
+from assets_pkg.orchestration.maintenance import build_maintenance_job
 from assets_pkg.orchestration.notifications import build_notifications
 from assets_pkg.orchestration.sensors import build_pending_days, build_raw_files
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_resource

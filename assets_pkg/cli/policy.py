@@ -7,6 +7,7 @@ import typer
 
 from assets_pkg.cli.console import day_of, fail, number_table, out, say, workplace
 from assets_pkg.contracts.feeds import FEEDS
+from assets_pkg.orchestration.partitions import run_command
 
 policy = typer.Typer(no_args_is_help=True, help="Look at the policy before it decides.")
 
@@ -34,6 +35,6 @@ def preview(
     out.print(table)
     if changes.row_count:
         out.print(changes)
-        say(f"Nothing was written. `python -m assets_pkg run --date {day}` applies it.")
+        say(f"Nothing was written. `{run_command(day, day)}` applies it.")
     else:
         say("No row would move. What follows for sessions is not previewed.")

@@ -21,7 +21,7 @@ from assets_pkg.contracts.tables import (
     EVENTS_BY_DATE,
     RESTATEMENTS,
 )
-from assets_pkg.orchestration.partitions import days_between
+from assets_pkg.orchestration.partitions import days_between, run_command
 from assets_pkg.steps.checks import healable_orphans, undecided_days
 from assets_pkg.steps.files import file_lives, vanished_files
 from assets_pkg.steps.landed import is_processed
@@ -111,7 +111,7 @@ def _show_healable(work: Workplace) -> None:
             if (found := healable_orphans(work, feed, day)).healable:
                 say(
                     f"[yellow]Healable:[/] {found.healable:,} of {found.orphans:,} orphans of {feed.quarantine} {day} "
-                    f"name customers who are known by now; `python -m assets_pkg run --date {day}` heals them.",
+                    f"name customers who are known by now; `{run_command(day, day)}` heals them.",
                     err,
                 )
 

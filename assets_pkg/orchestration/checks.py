@@ -13,7 +13,7 @@ from assets_pkg.contracts.feeds import FEEDS, Feed
 from assets_pkg.contracts.tables import ALERTS, CUSTOMERS_KNOWN
 from assets_pkg.orchestration.assets import Graph
 from assets_pkg.orchestration.metadata import frame, records
-from assets_pkg.orchestration.partitions import days_of
+from assets_pkg.orchestration.partitions import days_of, run_command
 from assets_pkg.orchestration.verdicts import Check, Evaluations, EventLog, Verdict, done, multi_check, verdict_of
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of
 from assets_pkg.policy import Policy
@@ -173,7 +173,7 @@ def _judge_orphans(work: Workplace, feed: Feed, day: date) -> Verdict:
     facts = {
         "orphans": found.orphans,
         "orphans whose customer is known by now": found.healable,
-        "command": f"python -m assets_pkg run --date {day}",
+        "command": run_command(day, day),
         "rows (first)": frame(found.first),
     }
     sentence = "No orphan's customer has become known since."

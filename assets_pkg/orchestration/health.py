@@ -10,7 +10,7 @@ from assets_pkg.contracts.tables import EVENT_DATE, TABLES
 from assets_pkg.orchestration.automation import REFRESH
 from assets_pkg.orchestration.metadata import records
 from assets_pkg.orchestration.notifications import failed_days
-from assets_pkg.orchestration.partitions import spans_of
+from assets_pkg.orchestration.partitions import run_command, span_name, spans_of
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of
 from assets_pkg.steps.health import ailing_partitions
 from assets_pkg.steps.workplace import Workplace
@@ -38,17 +38,11 @@ def _mended(asset: str, axis: str, days: list[date]) -> tuple[str, str]:
     place = f"Assets → {asset} → Materialize, dates {_spans(days)}" if asset in TABLES else "Runs → the run → its log"
     if axis == EVENT_DATE:
         return f"the sensor {REFRESH}, by itself", place
-    commands = (
-        f"python -m assets_pkg run --date {first}"
-        if first == last
-        else f"python -m assets_pkg run --start {first} --end {last}"
-        for first, last in spans_of(days)
-    )
-    return "; ".join(commands), place
+    return "; ".join(run_command(first, last) for first, last in spans_of(days)), place
 
 
 def _spans(days: list[date]) -> str:
-    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in spans_of(days))
+    return ", ".join(span_name(first, last) for first, last in spans_of(days))
 
 
 def build_health() -> tuple[dg.AssetSpec, dg.AssetChecksDefinition]:

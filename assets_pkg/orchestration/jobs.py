@@ -1,4 +1,4 @@
-"""The jobs of both axes, of health and of maintenance, and the schedules that start them."""
+"""The jobs of both axes and of health, and all schedules."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,19 +8,16 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, INGEST_TABLES
 from assets_pkg.orchestration.assets import DAY_REPORT, VALIDATION_REPORT
 from assets_pkg.orchestration.health import PARTITION_HEALTH
-from assets_pkg.orchestration.metadata import records
 from assets_pkg.orchestration.workplace import ACTIVITY_JOB, days_at_work
 from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
 from assets_pkg.steps.arrivals import arrivals
-from assets_pkg.steps.maintenance import maintain
 from assets_pkg.steps.workplace import Workplace
 
 DAILY_JOB = "daily_pipeline"
 DAILY_SCHEDULE = "daily_schedule"
 HEALTH_JOB = "health"
 HEALTH_SCHEDULE = "health_schedule"
-MAINTENANCE_JOB = "maintenance"
 MAINTENANCE_SCHEDULE = "maintenance_schedule"
 
 
@@ -86,35 +83,6 @@ def build_schedule(job: UnresolvedAssetJobDefinition, settings: Settings, policy
         return dg.RunRequest(run_key=f"{day} {found.version}", partition_key=day.isoformat())
 
     return daily_schedule
-
-
-def build_maintenance_job(settings: Settings, policy: Policy) -> dg.JobDefinition:
-    """Upkeep of all tables, beside whatever else runs."""
-    keep = policy.maintenance.keep_versions_hours
-
-    # No resource: that is for runs of days, and would take their locks.
-    @dg.op(description=f"Removes what no version of the last {keep} hours needs, and compacts the tables' logs.")
-    def maintain_tables() -> dg.Output[None]:
-        done = maintain(Workplace(settings, policy))
-        rows = [{"table": each.table, **each.numbers(), "problem": each.problem} for each in done.tables]
-        metadata = {
-            **done.total,
-            "MiB freed": round(done.freed / 2**20, 3),
-            **{f"{name} removed": number for name, number in done.others.items()},
-            "tables": records(rows, ["table", *done.total, "problem"]),
-        }
-        if done.problems:
-            raise dg.Failure("Not everything could be maintained:\n" + "\n".join(done.problems), metadata)
-        return dg.Output(None, metadata=metadata)
-
-    @dg.job(
-        name=MAINTENANCE_JOB,
-        description="Upkeep of all tables: old versions and files of killed runs go, logs are compacted.",
-    )
-    def maintenance() -> None:
-        maintain_tables()
-
-    return maintenance
 
 
 def build_maintenance_schedule(job: dg.JobDefinition, settings: Settings) -> dg.ScheduleDefinition:

@@ -6,7 +6,6 @@ sends and notes, so that each notifier is told exactly once, unless the process 
 between sending and noting: then at least once. What is over before it could be told is not told at all.
 """
 
-import hashlib
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +27,7 @@ from assets_pkg.policy import Policy
 from assets_pkg.policy.columns import INGEST_DATE
 from assets_pkg.settings import Settings
 from assets_pkg.steps.notices import alerts_state, newest_ingest_date, open_alerts
+from assets_pkg.steps.provenance import digest_of
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.ledger import is_there
 from assets_pkg.storage.locks import NEWS, NEWS_DAY, day_locks
@@ -266,7 +266,7 @@ def build_notifications(settings: Settings, policy: Policy) -> dg.SensorDefiniti
             return dg.SkipReason("PIPELINE_NOTIFY_URLS names nobody to be told.")
         if not is_there(settings.ledger):
             return dg.SkipReason("There is no ledger yet: nothing was run.")
-        state = _digest([process, *alerts_state(work), *_runs_state(context.instance)])
+        state = digest_of([process, *alerts_state(work), *_runs_state(context.instance)])
         if context.cursor == state:
             return dg.SkipReason("Nothing has changed since all was told.")
         told = tell_news(replace(work), context.instance)  # with the ledger opened anew: it may be another one
@@ -276,7 +276,3 @@ def build_notifications(settings: Settings, policy: Policy) -> dg.SensorDefiniti
         return dg.SensorResult(skip_reason=words, cursor=state if told.is_all else "")
 
     return notifications
-
-
-def _digest(texts: Iterable[str]) -> str:
-    return hashlib.blake2b("\n".join(texts).encode(), digest_size=16).hexdigest()

@@ -70,7 +70,7 @@ def runs_of(days: Iterable[date]) -> list[RunOfDays]:
     return [
         RunOfDays(str(first), str(first), {})
         if first == last
-        else RunOfDays(f"{first} to {last}", None, range_tags(first, last))
+        else RunOfDays(span_name(first, last), None, range_tags(first, last))
         for first, last in spans_of(days, DAYS_PER_RUN)
     ]
 
@@ -85,6 +85,17 @@ def spans_of(days: Iterable[date], most: int | None = None) -> list[tuple[date, 
         else:
             spans.append((day, day))
     return spans
+
+
+def span_name(first: date, last: date) -> str:
+    """A stretch of days, or a day, in words."""
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def run_command(first: date, last: date) -> str:
+    """The command that processes a stretch of ingest dates, or one."""
+    days = f"--date {first}" if first == last else f"--start {first} --end {last}"
+    return f"python -m assets_pkg run {days}"
 
 
 def partition_tags(key: str) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Sensors: what makes runs start by itself besides the clock."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -13,6 +12,7 @@ from assets_pkg.orchestration.workplace import days_at_work
 from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
 from assets_pkg.steps.arrivals import Arrivals, arrivals
+from assets_pkg.steps.provenance import digest_of
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.ledger import Ledger, is_there
 from assets_pkg.storage.raw_files import files_of_day, raw_days
@@ -100,14 +100,12 @@ def _looks(work: Workplace, day: date) -> str:
             return str(error)
 
     files = files_of_day(work.raw_root, day)
-    entries = "\n".join(f"{path} {stamp(path)}" for path in sorted(files))
-    return hashlib.sha256(entries.encode()).hexdigest()[:16]
+    return digest_of(f"{path} {stamp(path)}" for path in sorted(files))
 
 
 def _requests(due: list[Arrivals]) -> Iterator[dg.RunRequest]:
     """A run for each stretch of days. The same content is requested once, whatever becomes of the run."""
     versions = {found.day: found.version for found in due}
     for run in runs_of(versions):
-        content = " ".join(versions[day] for day in run.days)
-        key = f"{run.name} {hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        key = f"{run.name} {digest_of(versions[day] for day in run.days)}"
         yield dg.RunRequest(run_key=key, partition_key=run.key, tags=run.tags)

@@ -22,7 +22,7 @@ from pydantic import (
 from assets_pkg.policy.columns import ESSENTIAL_COLUMNS, FEED_COLUMNS, INGEST_DATE
 
 Rate = Annotated[float, Field(ge=0, le=1)]
-Severity = Literal["high", "medium", "low"]
+Severity = Literal["high", "medium", "low"]  # the severest first
 
 
 _MINUTE_US = 60_000_000

@@ -20,7 +20,7 @@ from assets_pkg.contracts.rules import SEPARATOR, Rule, reject_rules, warning_ru
 from assets_pkg.policy import Policy
 from assets_pkg.policy.columns import INGEST_DATE
 from assets_pkg.report.charts import Trend, hours_chart, trends_chart
-from assets_pkg.transforms.alerts import ALERT_METRICS, SPECS, some, usual
+from assets_pkg.transforms.alerts import ALERT_METRICS, SEVERITIES, SPECS, some, urgency, usual
 from assets_pkg.transforms.metrics import HOURS, Profile
 from assets_pkg.transforms.split import CLEAN, QUARANTINE, REASON, TOTAL, WARNING
 from assets_pkg.transforms.windows import Window, compared
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 TREND: Final = Window(-27, 0)  # four weeks: every weekday four times
-_SEVERITIES: Final = ("high", "medium", "low")
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _LONGEST: Final = 1_000  # characters of a text that are shown: a broken record may be megabytes long
 _MOST_FILES: Final = 500
@@ -77,7 +76,7 @@ def day_page(facts: DayFacts) -> str:
         weekday=_WEEKDAYS[facts.day.weekday()],
         alerts=_alerts(facts.alerts),
         count_of=Counter(facts.alerts["severity"].to_list()),
-        severities=_SEVERITIES,
+        severities=SEVERITIES,
         feeds=[_feed(facts, feed) for feed in FEEDS.values()],
         history_days=facts.policy.alerts.history_days,
         hours=hours,
@@ -112,9 +111,7 @@ def hours_said(hours: Mapping[str, int]) -> str:
 
 def _alerts(alerts: pl.DataFrame) -> list[dict[str, Any]]:
     def rank(alert: Mapping[str, Any]) -> tuple[int, str, str]:
-        severity = alert["severity"]
-        urgency = _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
-        return urgency, alert["rule"], alert["dataset"]
+        return urgency(alert["severity"]), alert["rule"], alert["dataset"]
 
     return [
         {

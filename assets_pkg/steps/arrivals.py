@@ -4,7 +4,6 @@ A day is processed when its files have settled, and all feeds are there or their
 whenever a file is new or holds other bytes. Until then nothing is lost: whoever runs the day takes what is there.
 """
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -12,6 +11,7 @@ from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.contracts.files import PENDING
 from assets_pkg.contracts.tables import ALERTS
 from assets_pkg.policy import Policy
+from assets_pkg.steps.provenance import digest_of
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.ledger import is_there
 from assets_pkg.storage.raw_files import RawFile, files_of_day
@@ -94,5 +94,5 @@ def arrivals(work: Workplace, day: date, now: datetime) -> Arrivals:
         tuple(growing),
         tuple(name for name in FEEDS if name not in there),
         work.lake.version(ALERTS.name, day) is not None,
-        hashlib.sha256("\n".join(sorted(contents)).encode()).hexdigest()[:16],
+        digest_of(sorted(contents)),
     )

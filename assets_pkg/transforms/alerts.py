@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import polars as pl
 
@@ -17,9 +17,10 @@ from assets_pkg.contracts.feeds import EVENTS, FEEDS, ORDERS
 from assets_pkg.contracts.files import FAILED, SKIPPED, SUCCESS, FileRecord
 from assets_pkg.contracts.tables import ALERTS, SESSIONS, USER_DAILY
 from assets_pkg.policy import Policy
-from assets_pkg.policy.model import AlertRule, Drop, Spike
+from assets_pkg.policy.model import AlertRule, Drop, Severity, Spike
 from assets_pkg.transforms.metrics import HOURS
 
+SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)  # the severest first
 _NOISE: Final = 1e-9  # what floating point adds to a difference of rates
 
 
@@ -232,6 +233,11 @@ def alerts_frame(alerts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
 def alerts_file(day: date, alerts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The content of alerts.json."""
     return {"ingest_date": day.isoformat(), "alerts": list(alerts)}
+
+
+def urgency(severity: str) -> int:
+    """A severity's place among all, the severest first; one that the policy does not know comes last."""
+    return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
 
 
 def some(count: float, what: str) -> str:

@@ -6,14 +6,13 @@ from datetime import date, timedelta
 from typing import Final, Literal
 
 from assets_pkg.policy.model import Severity
-from assets_pkg.transforms.alerts import some
+from assets_pkg.transforms.alerts import some, urgency
 
 ALERT: Final = "alert"
 RUN: Final = "run"
 HIGH: Final[Severity] = "high"
 # A problem that is seen for the first time is told when its date is at most so many days before the newest ingest date.
 RECENT: Final = timedelta(days=14)
-_SEVERITIES: Final[tuple[Severity, ...]] = (HIGH, "medium", "low")
 _MOST_LINES: Final = 10
 _LONGEST_LINE: Final = 160
 
@@ -111,7 +110,7 @@ def message(news: News) -> Message:
 def _lines(problems: Sequence[Problem]) -> list[str]:
     """A line for each problem; one for all days of an axis that have the same."""
     days: dict[tuple[str, str, str], list[date]] = {}
-    for each in sorted(problems, key=lambda each: (_rank(each.severity), each.day, each.key)):
+    for each in sorted(problems, key=lambda each: (urgency(each.severity), each.day, each.key)):
         days.setdefault((each.severity, each.axis, each.text), []).append(each.day)
     return [
         _cut(f"{severity}, {axis.replace('_', ' ')} {_span(of)}: {text}") for (severity, axis, text), of in days.items()
@@ -120,10 +119,6 @@ def _lines(problems: Sequence[Problem]) -> list[str]:
 
 def _span(days: Sequence[date]) -> str:
     return f"{min(days)} to {max(days)} ({len(days)} days)" if len(days) > 1 else str(days[0])
-
-
-def _rank(severity: str) -> int:
-    return _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
 
 
 def _cut(text: str) -> str:

@@ -12,7 +12,8 @@ from dagster._core.test_utils import instance_for_test
 
 from assets_pkg.contracts.tables import INGEST_TABLES
 from assets_pkg.definitions import build_definitions
-from assets_pkg.orchestration.jobs import MAINTENANCE_JOB, MAINTENANCE_SCHEDULE
+from assets_pkg.orchestration.jobs import MAINTENANCE_SCHEDULE
+from assets_pkg.orchestration.maintenance import MAINTENANCE_JOB
 from assets_pkg.orchestration.notifications import _failures
 from assets_pkg.orchestration.partitions import days_of_run
 from assets_pkg.policy import load_policy
