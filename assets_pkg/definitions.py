@@ -44,10 +44,11 @@ def build_definitions(settings: Settings | None = None, policy: Policy | None = 
 def _definitions(settings: Settings, graph: Graph) -> dg.Definitions:
     daily, activity, health = build_daily_job(), build_activity_job(), build_health_job()
     maintenance = build_maintenance_job(settings, graph.policy)
-    all_partitions, all_up_to_date = build_health()
+    checks = [*build_checks(graph), *build_activity_checks(graph)]
+    all_partitions, all_up_to_date = build_health(spec for each in checks for spec in each.check_specs)
     return dg.Definitions(
         assets=[*build_ingest_assets(graph), *build_activity_assets(graph), all_partitions],
-        asset_checks=[*build_checks(graph), *build_activity_checks(graph), all_up_to_date],
+        asset_checks=[*checks, all_up_to_date],
         jobs=[daily, activity, health, maintenance],
         schedules=[
             build_schedule(daily, settings, graph.policy),

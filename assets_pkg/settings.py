@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from assets_pkg.policy.model import Severity
@@ -13,6 +13,9 @@ from assets_pkg.policy.model import Severity
 
 def _split(names: object) -> object:
     return names.replace(",", " ").lower().split() if isinstance(names, str) else names
+
+
+_Owner = Annotated[str, StringConstraints(pattern=r"^(team:.+|[^@\s]+@[^@\s]+\.[^@\s]+)$")]
 
 
 class Settings(BaseSettings):
@@ -31,6 +34,9 @@ class Settings(BaseSettings):
     lock_wait_seconds: float = Field(default=600, ge=0, description="how long a run waits for another on the same day")
     ledger_wait_seconds: float = Field(default=30, ge=0, description="how long to wait for a ledger that is locked")
 
+    owners: Annotated[tuple[_Owner, ...], NoDecode, BeforeValidator(_split)] = Field(
+        default=("team:data-operations",), description="who looks after the assets: e-mail addresses or team:name"
+    )
     notify_urls: SecretStr = Field(default=SecretStr(""), description="apprise URLs that are told of problems")
     notify_severities: Annotated[frozenset[Severity], NoDecode, BeforeValidator(_split)] = Field(
         default=frozenset({"high"}), description="alerts of which severities are told"

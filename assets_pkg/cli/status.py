@@ -12,10 +12,12 @@ from assets_pkg.storage.ledger import LedgerError
 
 def status() -> None:
     """Which dates of which assets failed, are missing, lost or stale, and what mends each. Nothing is changed."""
-    work = workplace()
+    from assets_pkg.definitions import defs  # noqa: PLC0415 - importing it reads the environment and the policy
+
+    work, graph = workplace(), defs.resolve_asset_graph()
     try:
         with opened_instance() as instance:
-            rows = unhealthy(work, instance)
+            rows = unhealthy(work, instance, (graph.get_check_spec(key) for key in graph.asset_check_keys))
     except (LakeError, LedgerError) as error:
         fail(str(error))
     if not rows:

@@ -162,7 +162,7 @@ def _judge_rule(rule: str, dataset: str) -> Callable[[Workplace, date], Verdict]
                 sentence = (
                     f"{judgement.message}. The date's own files have not come yet: only early or late events have."
                 )
-                return replace(verdict, sentence=sentence, severity=dg.AssetCheckSeverity.WARN)
+                return replace(verdict, sentence=sentence)
         return Verdict(passed=True, sentence="The date has no activity.", facts={})
 
     return judge

@@ -17,6 +17,7 @@ from assets_pkg.orchestration.metadata import ROW_COUNT, asset_spec_metadata, fr
 from assets_pkg.orchestration.partitions import BACKFILL, event_dates, ingest_dates
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of
 from assets_pkg.policy import Policy
+from assets_pkg.policy.columns import INGEST_DATE
 from assets_pkg.report.charts import hours_chart, standing_alone
 from assets_pkg.report.page import hourly_events, hours_said
 from assets_pkg.settings import Settings
@@ -76,6 +77,8 @@ class Graph:
             description=meaning or (table.meaning if table else None),
             code_version=f"{code_digest()}-{decided_by}",
             kinds=kinds or ({"polars", "deltalake"} if table else {"polars", "json"}),
+            owners=self.settings.owners,
+            tags={"partitioned_by": table.partition_by if table else INGEST_DATE, **_feed_tag(name)},
             metadata=asset_spec_metadata(name) if table else {},
         )
 
@@ -322,6 +325,14 @@ def _page(graph: Graph) -> dg.AssetsDefinition:
         yield from told.done()
 
     return day_report
+
+
+def _feed_tag(asset: str) -> dict[str, str]:
+    """The feed that a table is of, if it is of one alone."""
+    for feed in FEEDS.values():
+        if asset in {feed.raw, feed.clean_table, feed.quarantine, feed.profile}:
+            return {"feed": feed.name}
+    return {}
 
 
 def _paths(paths: Iterable[str]) -> Any:

@@ -3,6 +3,9 @@
 A run over many days works step by step, each step over all of them. What fails for one day, or is found wrong by a
 blocking check, takes that day out of the steps that follow. The run ends as failed and names the days; those that went
 well are done. A run over a single day fails where it fails.
+
+What may be gone in a while, as a server that does not answer, is waited for: the step is tried again, and passes over
+what it did. Nothing else is: data, code or a full disk will be no better.
 """
 
 from collections.abc import Iterator
@@ -13,7 +16,10 @@ from typing import Final
 import dagster as dg
 
 from assets_pkg.orchestration.partitions import days_of
+from assets_pkg.storage.transient import is_transient
 
+# Before a step is tried again: the first, the second, the third time.
+_WAIT_SECONDS: Final = (2, 15, 60)
 FAILED_DAYS: Final = "pipeline/failed_days"  # tag of a run whose other days are done
 StepContext = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
@@ -35,10 +41,16 @@ class BadDays:
 
     @contextmanager
     def attempt(self, context: StepContext, day: date) -> Iterator[None]:
-        """Work on a day; what is raised takes it out of the run, unless it is the last one left."""
+        """Work on a day; what is raised takes it out of the run, unless it is the last one left.
+
+        Raises RetryRequested for what may be gone in a while, as often as there are waits.
+        """
         try:
             yield
         except Exception as error:
+            tried = context.op_execution_context.retry_number
+            if is_transient(error) and tried < len(_WAIT_SECONDS):
+                raise dg.RetryRequested(len(_WAIT_SECONDS), _WAIT_SECONDS[tried]) from error
             if len(self.left(context)) == 1:
                 self._told |= self._why.keys()
                 raise
@@ -59,9 +71,9 @@ class BadDays:
             self._told |= untold
             context.instance.add_run_tags(context.run.run_id, {FAILED_DAYS: ",".join(map(str, sorted(self._why)))})
             days = "; ".join(f"{day} in {self._why[day]}" for day in sorted(untold))
-            done = len(self.left(context))
+            others = len(self.left(context))
             raise DaysFailedError(
-                f"{len(untold)} of the run's days failed: {days}. The other {done} are done; run the failed ones again"
+                f"{len(untold)} of the run's days failed: {days}. The other {others} went on; run the failed ones again"
             )
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets_pkg.contracts.lineage import sources_of
 from assets_pkg.contracts.tables import TABLES, Table
+from assets_pkg.report.page import shortened
 
 ROW_COUNT = "dagster/partition_row_count"
 
@@ -18,7 +20,7 @@ def table_schema(table: Table) -> dg.TableSchema:
         [
             dg.TableColumn(table.partition_by, "Date", description="the partition"),
             *(
-                dg.TableColumn(name, str(column.dtype), description=column.meaning)
+                dg.TableColumn(name, str(column.dtype), description=column.meaning + _made_from(table, name))
                 for name, column in table.columns.items()
             ),
         ]
@@ -27,7 +29,19 @@ def table_schema(table: Table) -> dg.TableSchema:
 
 def asset_spec_metadata(name: str) -> dict[str, Any]:
     """What is true of all partitions of a table's asset."""
-    return {"dagster/column_schema": table_schema(TABLES[name])}
+    lineage = {
+        column: [dg.TableColumnDep(dg.AssetKey(source.table), source.column) for source in sources]
+        for column, sources in sources_of(name).items()
+    }
+    return {
+        "dagster/column_schema": table_schema(TABLES[name]),
+        **({"dagster/column_lineage": dg.TableColumnLineage(lineage)} if lineage else {}),
+    }
+
+
+def _made_from(table: Table, column: str) -> str:
+    sources = sources_of(table.name).get(column, ())
+    return f" (from {', '.join(map(str, sources))})" if sources else ""
 
 
 def records(
@@ -51,4 +65,5 @@ def picture(svg: str, said: str) -> dg.MarkdownMetadataValue:
 
 
 def _plain(value: Any) -> str | int | float | bool | None:
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    """A value as it is, and a text as far as people read: a broken record may be megabytes long."""
+    return value if isinstance(value, int | float | bool | None) else shortened(str(value))

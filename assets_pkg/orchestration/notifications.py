@@ -21,6 +21,7 @@ from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, EVENT_DATE, INGEST_TABLES
 from assets_pkg.orchestration.assets import DAY_REPORT, VALIDATION_REPORT
 from assets_pkg.orchestration.bad_days import FAILED_DAYS
+from assets_pkg.orchestration.maintenance import MAINTENANCE_JOB
 from assets_pkg.orchestration.partitions import days_of_run
 from assets_pkg.orchestration.workplace import ACTIVITY_JOB, axis_of
 from assets_pkg.policy import Policy
@@ -33,15 +34,16 @@ from assets_pkg.storage.ledger import is_there
 from assets_pkg.storage.locks import NEWS, NEWS_DAY, day_locks
 from assets_pkg.storage.notices import Notices
 from assets_pkg.storage.notifiers import Notifier, notifiers_of, send_all
-from assets_pkg.transforms.notices import HIGH, RECENT, RUN, News, Problem, message, news_of
+from assets_pkg.transforms.notices import HIGH, NO_AXIS, NO_DAY, RECENT, RUN, News, Problem, message, news_of
 
 NOTIFICATIONS: Final = "notifications"
 _TICK_SECONDS: Final = 60
 _RETRY_SECONDS: Final = 600
-# All assets of an axis: what a run that selects none of them is about.
+# All assets of an axis: what a run that selects none of them is about. A run of no days is about its job.
 _ASSETS: Final[Mapping[str, Collection[str]]] = {
     INGEST_DATE: {*INGEST_TABLES, VALIDATION_REPORT, DAY_REPORT},
     EVENT_DATE: {*ACTIVITY_TABLES},
+    NO_AXIS: {MAINTENANCE_JOB},
 }
 _ENDED: Final = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 
@@ -126,8 +128,8 @@ def _told(work: Workplace, instance: dg.DagsterInstance) -> Told:
 # -- failed runs ----------------------------------------------------------------------------------------------
 
 
-def failed_days(instance: dg.DagsterInstance) -> list[Problem]:
-    """The days with an asset whose last run failed, of late."""
+def failed_runs(instance: dg.DagsterInstance) -> list[Problem]:
+    """The days with an asset whose last run failed, of late; and upkeep, where it failed last."""
     return _failures(instance, ()).problems
 
 
@@ -205,6 +207,9 @@ def _of_run(record: RunRecord) -> list[_Outcome]:
         assets = {key.to_user_string() for key in run.asset_selection}
     else:  # all of a job, or checks alone, which are somebody's look at a day and not its processing
         assets = set() if run.asset_check_selection else set(_ASSETS[axis_of(run)])
+    if run.job_name == MAINTENANCE_JOB:
+        succeeded = run.status == dg.DagsterRunStatus.SUCCESS
+        return [_Outcome(_ended(record), succeeded, {(MAINTENANCE_JOB, NO_DAY)}, _failed_text(run, run.job_name))]
     name = "materialization" if is_reserved_asset_job_name(run.job_name) else run.job_name
     days = set(days_of_run(dict(run.tags)))
     failed = set() if run.status == dg.DagsterRunStatus.SUCCESS else days
@@ -213,9 +218,13 @@ def _of_run(record: RunRecord) -> list[_Outcome]:
 
     def outcome(days: set[date], *, succeeded: bool) -> _Outcome:
         cells = {(asset, day) for asset in assets for day in days}
-        return _Outcome(_ended(record), succeeded, cells, f"{name} failed (run {run.run_id[:8]})")
+        return _Outcome(_ended(record), succeeded, cells, _failed_text(run, name))
 
     return [outcome(failed, succeeded=False), outcome(days - failed, succeeded=True)]
+
+
+def _failed_text(run: dg.DagsterRun, name: str) -> str:
+    return f"{name} failed (run {run.run_id[:8]})"
 
 
 def _of_backfill(backfill: PartitionBackfill) -> _Outcome:
@@ -244,6 +253,8 @@ def _is_retried(record: RunRecord) -> bool:
 
 
 def _axis(asset: str) -> str:
+    if asset == MAINTENANCE_JOB:
+        return NO_AXIS
     return EVENT_DATE if asset in ACTIVITY_TABLES else INGEST_DATE
 
 

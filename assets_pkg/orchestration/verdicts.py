@@ -20,6 +20,7 @@ from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.alerts import Judgement
 
 _STATE = "state of the tables judged"
+_MOST_FAILURES = 1_000
 Evaluations = Iterator[AssetCheckEvaluation | dg.Output[None]]
 
 
@@ -75,11 +76,11 @@ def multi_check(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinition:
 
 
 def verdict_of(judgement: Judgement) -> Verdict:
-    """What an alert rule says, as a check."""
+    """What an alert rule says, as a check: for people to look at, however severe; it stops nothing."""
     sentence = f"{judgement.message}. {judgement.spec.advice}" if judgement.fired else f"{judgement.message}."
-    severity = dg.AssetCheckSeverity.ERROR if judgement.severity == "high" else dg.AssetCheckSeverity.WARN
     facts = {name: _fact(value) for name, value in judgement.details.items()}
-    return Verdict(not judgement.fired, sentence, {**facts, "severity": judgement.severity}, severity)
+    severity = dg.AssetCheckSeverity.WARN
+    return Verdict(not judgement.fired, sentence, {**facts, "severity of the alert": judgement.severity}, severity)
 
 
 def _fact(value: Any) -> Any:
@@ -167,15 +168,7 @@ class EventLog:
         return Verdict(said.passed, said.description or "", said.metadata, said.severity)
 
     def _said(self, spec: dg.AssetCheckSpec, day: date) -> AssetCheckEvaluation | None:
-        ended = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
-        before = self._instance.event_log_storage.get_asset_check_execution_history(
-            spec.key, limit=1, status=ended, partition_filter=PartitionKeyFilter(key=day.isoformat())
-        )
-        event = before[0].event.dagster_event if before and before[0].event else None
-        if event is None or event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            return None
-        said: AssetCheckEvaluation = event.asset_check_evaluation_data
-        return said
+        return _last(self._instance, spec.key, day)
 
     def _evaluation(
         self, spec: dg.AssetCheckSpec, day: date, verdict: Verdict, *, blocking: bool
@@ -205,6 +198,28 @@ class EventLog:
                 else None
             )
         return self._judged[asset, day]
+
+
+def failing_days(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> list[date]:
+    """The days that a check failed last, in order; among its last 1,000 failures."""
+    failures = instance.event_log_storage.get_asset_check_execution_history(
+        check, limit=_MOST_FAILURES, status={AssetCheckExecutionRecordStatus.FAILED}
+    )
+    days = {date.fromisoformat(each.partition) for each in failures if each.partition}
+    return [day for day in sorted(days) if (said := _last(instance, check, day)) and not said.passed]
+
+
+def _last(instance: dg.DagsterInstance, check: dg.AssetCheckKey, day: date) -> AssetCheckEvaluation | None:
+    """What a check said of a day when it last came to an end."""
+    ended = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    before = instance.event_log_storage.get_asset_check_execution_history(
+        check, limit=1, status=ended, partition_filter=PartitionKeyFilter(key=day.isoformat())
+    )
+    event = before[0].event.dagster_event if before and before[0].event else None
+    if event is None or event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        return None
+    said: AssetCheckEvaluation = event.asset_check_evaluation_data
+    return said
 
 
 def _is_of(said: AssetCheckEvaluation, state: str) -> bool:

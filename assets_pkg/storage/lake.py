@@ -365,6 +365,11 @@ class Lake:
             return DeltaTable(self.root / table)
         except TableNotFoundError:
             return None
+        except DeltaError as error:
+            raise LakeError(
+                f"{table} cannot be opened at {self.root / table}: {str(error).splitlines()[0]}. If its {LOG} is "
+                "damaged, bring it back from a backup, or move the table's folder away and run its days again"
+            ) from error
 
     def _open_or_create(self, table: Table) -> DeltaTable:
         found = self._open(table.name)

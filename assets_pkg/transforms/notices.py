@@ -11,6 +11,9 @@ from assets_pkg.transforms.alerts import some, urgency
 ALERT: Final = "alert"
 RUN: Final = "run"
 HIGH: Final[Severity] = "high"
+# The day, and the axis, of what is about no days: a run of upkeep.
+NO_DAY: Final = date.min
+NO_AXIS: Final = "none"
 # A problem that is seen for the first time is told when its date is at most so many days before the newest ingest date.
 RECENT: Final = timedelta(days=14)
 _MOST_LINES: Final = 10
@@ -19,7 +22,7 @@ _LONGEST_LINE: Final = 160
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong with a day of an axis. It is the same one as long as its key is, whatever its text."""
+    """Something that is wrong with a day of an axis, or with none. It is the same as long as its key is."""
 
     key: str
     kind: str
@@ -112,13 +115,14 @@ def _lines(problems: Sequence[Problem]) -> list[str]:
     days: dict[tuple[str, str, str], list[date]] = {}
     for each in sorted(problems, key=lambda each: (urgency(each.severity), each.day, each.key)):
         days.setdefault((each.severity, each.axis, each.text), []).append(each.day)
-    return [
-        _cut(f"{severity}, {axis.replace('_', ' ')} {_span(of)}: {text}") for (severity, axis, text), of in days.items()
-    ]
+    return [_cut(f"{severity}{_when(axis, of)}: {text}") for (severity, axis, text), of in days.items()]
 
 
-def _span(days: Sequence[date]) -> str:
-    return f"{min(days)} to {max(days)} ({len(days)} days)" if len(days) > 1 else str(days[0])
+def _when(axis: str, days: Sequence[date]) -> str:
+    if axis == NO_AXIS:
+        return ""
+    span = f"{min(days)} to {max(days)} ({len(days)} days)" if len(days) > 1 else str(days[0])
+    return f", {axis.replace('_', ' ')} {span}"
 
 
 def _cut(text: str) -> str:

@@ -33,6 +33,12 @@ class Pipeline:
         self.instance = instance
         self.defs = build_definitions(self.bench.settings, self.bench.work.policy)
 
+    @property
+    def check_specs(self) -> list[dg.AssetCheckSpec]:
+        """All checks of the definitions."""
+        graph = self.defs.resolve_asset_graph()
+        return [graph.get_check_spec(key) for key in graph.asset_check_keys]
+
     def under(self, overlay: dict[str, Any]) -> "Pipeline":
         """The same data and instance under another policy."""
         return Pipeline(self.bench.under(overlay), self.instance)

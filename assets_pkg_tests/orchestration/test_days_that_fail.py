@@ -82,7 +82,7 @@ def test_one_bad_day_does_not_take_the_others_down(tmp_path: Path, undisturbed: 
         assert run.tags[FAILED_DAYS] == str(BAD)
         reason = why(result)
         assert f"1 of the run's days failed: {BAD} in raw_events: raw_events cannot be written to" in reason
-        assert "The other 2 are done" in reason
+        assert "The other 2 went on" in reason
         assert {(check, day) for _, check, day in evaluations(result) if check == "missing_feed"} == {
             ("missing_feed", str(day)) for day in GOOD
         }, "the good days are judged too"

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.test_utils import instance_for_test
+from pydantic import ValidationError
 
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, INGEST_TABLES, TABLES
@@ -73,6 +74,28 @@ def test_an_asset_shows_its_tables_columns(name: str) -> None:
     assert [column.name for column in shown.columns] == [table.partition_by, *table.columns]
     assert [column.type for column in shown.columns] == [str(dtype) for dtype in table.full_schema.values()]
     assert all(column.description for column in shown.columns)
+
+
+def test_an_asset_says_who_looks_after_it_and_what_it_is_of() -> None:
+    for key in GRAPH.executable_asset_keys:
+        asset = GRAPH.get(key)
+        name = key.to_user_string()
+        assert list(asset.owners) == ["team:data-operations"]
+        assert asset.tags["partitioned_by"] == ("event_date" if name in ACTIVITY_TABLES else "ingest_date")
+    assert GRAPH.get(dg.AssetKey("orders_quarantine")).tags["feed"] == "orders"
+    mine = built(owners=("me@example.com", "team:shop")).resolve_asset_graph()
+    assert mine.get(dg.AssetKey("alerts")).owners == ("me@example.com", "team:shop")
+    with pytest.raises(ValidationError, match="owners"):
+        Settings(owners=("nobody",))
+
+
+def test_the_columns_of_a_table_name_those_that_they_are_made_from() -> None:
+    shown = GRAPH.get(dg.AssetKey("events_clean")).metadata
+    described = {column.name: column.description for column in shown["dagster/column_schema"].columns}
+    assert described["event_date"] == "UTC date of event_time (from raw_events.event_time)"
+    assert shown["dagster/column_lineage"].deps_by_column["event_date"] == [
+        dg.TableColumnDep(dg.AssetKey("raw_events"), "event_time")
+    ]
 
 
 def test_every_check_has_the_days_of_its_asset_and_says_what_it_is() -> None:

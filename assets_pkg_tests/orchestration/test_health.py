@@ -36,7 +36,7 @@ def refresh(pipeline: Pipeline) -> None:
 
 def ailing(pipeline: Pipeline) -> dict[tuple[str, str], str]:
     """The days by asset and state."""
-    rows = unhealthy(pipeline.bench.work, pipeline.instance)
+    rows = unhealthy(pipeline.bench.work, pipeline.instance, pipeline.check_specs)
     found = {(row["asset"], row["state"]): row["days"] for row in rows}
     assert len(found) == len(rows)
     return found
@@ -48,14 +48,14 @@ def test_all_is_well_after_a_run(pipeline: Pipeline) -> None:
 
 def test_a_new_file_makes_its_raw_partition_stale_until_the_day_is_run(pipeline: Pipeline) -> None:
     pipeline.bench.put("events_raw_2.csv", feed_csv("events", {"event_id": "new", "customer_id": "c1"}), D2)
-    (row,) = unhealthy(pipeline.bench.work, pipeline.instance)
+    (row,) = unhealthy(pipeline.bench.work, pipeline.instance, pipeline.check_specs)
     assert row == {
         "asset": "raw_events",
         "state": "stale",
         "days": str(D2),
         "why": f"files are new or changed: ingest_date={D2}/events_raw_2.csv",
         "mended by": f"python -m assets_pkg run --date {D2}",
-        "in the web UI": f"Assets → raw_events → Materialize, dates {D2}",
+        "in the web UI": f"Catalog → raw_events → Materialize, dates {D2}",
     }
     assert pipeline.run(D2).success
     after = ailing(pipeline)
@@ -158,3 +158,22 @@ def test_the_command_tells_what_mends_and_it_does(tmp_path: Path) -> None:
     assert command_line("status", folder=tmp_path, home=tmp_path, **settings).stdout == (
         "Every partition is there and up to date.\n"
     )
+
+
+def test_a_day_that_a_blocking_check_stopped_is_told_until_the_check_passes(pipeline: Pipeline) -> None:
+    lake = pipeline.bench.work.lake
+    rows = lake.scan("events_clean", [D2]).collect().drop("ingest_date")
+    with lake.replace("events_clean", D2, built_from=lake.partitions("events_clean")[D2].built_from) as writer:
+        writer.write(rows.head(rows.height - 1))
+    assert not pipeline.check(("events_clean", "conservation"), ("events_clean", "schema"), first=D2).success
+    found = [
+        row
+        for row in unhealthy(pipeline.bench.work, pipeline.instance, pipeline.check_specs)
+        if (row["asset"], row["state"]) == ("events_clean", "failed")
+    ]
+    assert [row["days"] for row in found] == [str(D2)]
+    assert found[0]["why"] == "check conservation stops what follows: Catalog → events_clean → Checks"
+    assert found[0]["mended by"] == f"python -m assets_pkg run --date {D2}"
+    assert pipeline.run(D2, tags=["pipeline/verify"]).success
+    refresh(pipeline)
+    assert ailing(pipeline) == {}

@@ -12,15 +12,16 @@ from dagster._core.test_utils import instance_for_test
 
 from assets_pkg.contracts.tables import INGEST_TABLES
 from assets_pkg.definitions import build_definitions
+from assets_pkg.orchestration.health import unhealthy
 from assets_pkg.orchestration.jobs import MAINTENANCE_SCHEDULE
 from assets_pkg.orchestration.maintenance import MAINTENANCE_JOB
-from assets_pkg.orchestration.notifications import _failures
-from assets_pkg.orchestration.partitions import days_of_run
+from assets_pkg.orchestration.notifications import failed_runs
 from assets_pkg.policy import load_policy
 from assets_pkg.settings import Settings
 from assets_pkg.steps.maintenance import maintain
-from assets_pkg.storage.lake import LOG
+from assets_pkg.storage.lake import LOG, LakeError
 from assets_pkg.storage.locks import day_locks
+from assets_pkg.transforms.notices import NO_AXIS, News, message
 from assets_pkg_tests.orchestration.pipeline import QUIET, good_day, put_files
 from assets_pkg_tests.orchestration.test_cli import fails, told_here
 from assets_pkg_tests.workbench import DAY, ROOT, Workbench
@@ -61,9 +62,11 @@ def made_long_ago(path: Path) -> Path:
     return path
 
 
-def spoil(bench: Workbench) -> None:
+def spoil(bench: Workbench) -> Path:
     """One table cannot be opened."""
-    (bench.settings.lake_dir / OLD / LOG / f"{1:020d}.json").write_text("{broken")
+    path = bench.settings.lake_dir / OLD / LOG / f"{1:020d}.json"
+    path.write_text("{broken")
+    return path
 
 
 def left(bench: Workbench) -> set[str]:
@@ -158,14 +161,27 @@ def test_a_table_that_is_not_maintained_fails_the_run_at_its_end(bench: Workbenc
     assert [name for name, row in rows.items() if row["problem"]] == [OLD]
 
 
-def test_a_run_of_maintenance_that_fails_is_no_failure_of_any_day(bench: Workbench) -> None:
-    """Whoever is told of problems hears of days that have to be run again."""
-    spoil(bench)
+def test_a_run_of_maintenance_that_fails_is_told_of_no_day_until_one_succeeds(bench: Workbench) -> None:
+    broken = spoil(bench)
     with instance_for_test() as instance:
-        assert not run(bench, instance).success
-        (before,) = instance.get_runs()
-        assert days_of_run(dict(before.tags)) == []
-        assert _failures(instance, []).problems == []
+        for _ in range(2):
+            failed = run(bench, instance)
+            assert not failed.success
+            (problem,) = failed_runs(instance)
+        assert (problem.axis, problem.text) == (NO_AXIS, f"maintenance failed (run {failed.run_id[:8]})")
+        told = message(News((problem,), (), ()))
+        assert told.body == f"- high: {problem.text}"
+        with pytest.raises(LakeError, match=f"{OLD} cannot be opened at .* backup, or move the table's folder away"):
+            unhealthy(bench.work, instance, [])
+        broken.unlink()
+        (row,) = (row for row in unhealthy(bench.work, instance, []) if row["state"] == "failed")
+        assert (row["asset"], row["days"], row["mended by"]) == (
+            "maintenance",
+            "",
+            "python -m assets_pkg maintain",
+        )
+        assert run(bench, instance).success
+        assert failed_runs(instance) == []
 
 
 @pytest.mark.parametrize(
