@@ -22,9 +22,8 @@ _ERRNOS: Final = frozenset(
         errno.ETIMEDOUT,
     }
 )
-# PostgreSQL's classes of states: connection lost, transaction to be tried again, server stopped or starting; and too
-# many connections, lock not available.
-_STATES: Final = ("08", "40", "57P", "53300", "55P03")
+# PostgreSQL's states: connection lost, transaction to be tried again, server stopped or starting, too many connections.
+_STATES: Final = ("08", "40", "57P", "53300")
 
 
 def is_transient(error: BaseException) -> bool:
