@@ -1,6 +1,7 @@
 """The pipeline as Dagster runs it, on a real instance and a real lake in a folder of its own."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from assets_pkg.orchestration.workplace import ACTIVITY_JOB
 from assets_pkg_tests.workbench import DAY, ROOT, Workbench, customers_csv, feed_csv
 
 QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_EVENTS = "events.db"
 CUSTOMERS_A_DAY, ORDERS_A_DAY, HOURS = 5, 10, 24
 Check = tuple[str, str]  # asset, check
 Result = dg.ExecuteInProcessResult
@@ -91,9 +93,39 @@ def _days(first: date, last: date | None) -> dict[str, str]:
 
 
 @contextmanager
+def instance_in_memory(home: Path | None = None) -> Iterator[dg.DagsterInstance]:
+    """An instance for one process whose events are in memory: on disk, Dagster's half of a run takes thrice the time.
+
+    Tests with several processes, and those of what Dagster itself does, have theirs on disk, as people have. `home`: a
+    folder for the rest of it, and for the events that `keep_events` left there.
+    """
+    events = {"module": "dagster._core.storage.event_log", "class": "InMemoryEventLogStorage"}
+    place = str(home) if home else None
+    with instance_for_test(overrides={"event_log_storage": events}, temp_dir=place) as instance:
+        if home and (home / _EVENTS).exists():
+            _copy(sqlite3.connect(home / _EVENTS), _events_of(instance))
+        yield instance
+
+
+def keep_events(instance: dg.DagsterInstance, home: Path) -> None:
+    """Write an instance's events where another one finds them."""
+    _copy(_events_of(instance), sqlite3.connect(home / _EVENTS))
+
+
+def _events_of(instance: dg.DagsterInstance) -> sqlite3.Connection:
+    held: sqlite3.Connection = instance.event_log_storage._held_conn.connection.driver_connection  # type: ignore[attr-defined]
+    return held
+
+
+def _copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    source.commit()
+    source.backup(target)
+
+
+@contextmanager
 def pipeline_in(folder: Path) -> Iterator[Pipeline]:
     """A pipeline with an instance that lives as long as the block."""
-    with instance_for_test() as instance:
+    with instance_in_memory() as instance:
         yield Pipeline(Workbench(folder), instance)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import dagster as dg
 import pytest
-from dagster._core.test_utils import freeze_time, instance_for_test
+from dagster._core.test_utils import freeze_time
 
 from assets_pkg.contracts.feeds import EVENTS
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, TABLES, Table
@@ -26,6 +26,7 @@ from assets_pkg.steps.activity import GATHER, JOIN, JUDGE, MEASURE, STAGES, Stag
 from assets_pkg.steps.provenance import built_from
 from assets_pkg.storage.lake import Lake, PartitionWriter, _delta_schema
 from assets_pkg_tests.activities import ActivityBench, Event, differences
+from assets_pkg_tests.orchestration.pipeline import instance_in_memory
 from assets_pkg_tests.workbench import DAY, days_from
 
 Requests = list[dg.RunRequest]
@@ -152,7 +153,7 @@ def event(day: date, hour: int = 12) -> Event:
 
 @pytest.fixture
 def automation(tmp_path: Path) -> Iterator[Automation]:
-    with instance_for_test() as instance:
+    with instance_in_memory() as instance:
         yield Automation(tmp_path, instance)
 
 
@@ -209,7 +210,7 @@ def test_a_resend_that_brings_nothing_new_stops_before_sessions_and_alerts(autom
 
 
 def test_dates_that_are_no_partitions_are_ignored(tmp_path: Path) -> None:
-    with instance_for_test() as instance:
+    with instance_in_memory() as instance:
         automation = Automation(tmp_path, instance, first_day=TOMORROW)
         for day in (BEFORE_LAST, TOMORROW):
             automation.land(day, event(day))

@@ -10,11 +10,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.execution.asset_backfill import AssetBackfillData
-from dagster._core.test_utils import instance_for_test
 
 from assets_pkg.contracts.tables import ACTIVITY_TABLES
 from assets_pkg.definitions import build_definitions
 from assets_pkg.settings import Settings
+from assets_pkg_tests.orchestration.pipeline import instance_in_memory
 from assets_pkg_tests.workbench import ROOT, days_from
 
 FIRST = date(2025, 10, 1)
@@ -27,7 +27,7 @@ CHECKS = sorted(_GRAPH.asset_check_keys)
 
 def targeted() -> dict[str, list[str]]:
     """The partitions of each asset that a backfill of DAYS of all assets targets."""
-    with instance_for_test() as instance:
+    with instance_in_memory() as instance:
         data = AssetBackfillData.from_asset_partitions(
             asset_graph=_GRAPH,
             partition_names=DAYS,

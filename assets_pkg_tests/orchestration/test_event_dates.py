@@ -21,7 +21,6 @@ from dagster._core.definitions.data_version import (
 )
 from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.loader import LoadingContext
-from dagster._core.test_utils import instance_for_test
 
 from assets_pkg.contracts.feeds import EVENTS
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, EVENT_DATE, TABLES
@@ -35,7 +34,15 @@ from assets_pkg.steps.activity import GATHER
 from assets_pkg.storage.locks import FolderLocks, days_locked
 from assets_pkg.transforms.alerts import ACTIVITY_SPECS
 from assets_pkg_tests.activities import ActivityBench, Event, differences
-from assets_pkg_tests.orchestration.pipeline import Pipeline, Result, evaluations, facts, failed_steps
+from assets_pkg_tests.orchestration.pipeline import (
+    Pipeline,
+    Result,
+    evaluations,
+    facts,
+    failed_steps,
+    instance_in_memory,
+    keep_events,
+)
 from assets_pkg_tests.workbench import DAY, Row, days_from
 
 # The story: files landed on FILES, and what they tell of lies within DATES (with the day before and the day after).
@@ -188,7 +195,7 @@ def judged(result: Result) -> dict[str, list[date]]:
 def dates_in(folder: Path) -> Iterator[Dates]:
     """A pipeline and a Dagster instance, both in one folder, which can be copied."""
     (folder / "home").mkdir(parents=True, exist_ok=True)
-    with instance_for_test(temp_dir=str(folder / "home")) as instance:
+    with instance_in_memory(folder / "home") as instance:
         yield Dates(ActivityBench(folder / "pipeline"), instance)
 
 
@@ -209,6 +216,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     with dates_in(folder / "first") as dates:
         put_story(dates.bench)
         ingested, refreshed = dates.ingest(D0, D4), dates.refresh()
+        keep_events(dates.instance, folder / "first" / "home")
         shutil.copytree(folder / "first", folder / "copy")
         yield Story(dates, ingested, refreshed, folder / "copy")
 

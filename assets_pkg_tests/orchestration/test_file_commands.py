@@ -10,7 +10,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.test_utils import instance_for_test
 
 from assets_pkg.contracts.feeds import EVENTS
 from assets_pkg.contracts.files import FAILED, PENDING, SKIPPED, SUCCESS
@@ -21,7 +20,7 @@ from assets_pkg.orchestration.sensors import PENDING_DAYS
 from assets_pkg.orchestration.workplace import VERIFY
 from assets_pkg.storage import raw_files
 from assets_pkg.storage.raw_files import RawFile
-from assets_pkg_tests.orchestration.pipeline import command_line, pipeline_in
+from assets_pkg_tests.orchestration.pipeline import command_line, instance_in_memory, pipeline_in
 from assets_pkg_tests.orchestration.test_cli import fails, told_here
 from assets_pkg_tests.workbench import DAY, ROOT, Workbench, customers_csv, days_from, feed_csv
 
@@ -315,7 +314,7 @@ def test_a_run_with_the_tag_hashes_every_file(tmp_path: Path, monkeypatch: pytes
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with instance_for_test() as instance:
+    with instance_in_memory() as instance:
         yield instance
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.test_utils import instance_for_test
 
 from assets_pkg.contracts.tables import INGEST_TABLES
 from assets_pkg.definitions import build_definitions
@@ -22,7 +21,7 @@ from assets_pkg.steps.maintenance import maintain
 from assets_pkg.storage.lake import LOG, LakeError
 from assets_pkg.storage.locks import day_locks
 from assets_pkg.transforms.notices import NO_AXIS, News, message
-from assets_pkg_tests.orchestration.pipeline import QUIET, good_day, put_files
+from assets_pkg_tests.orchestration.pipeline import QUIET, good_day, instance_in_memory, put_files
 from assets_pkg_tests.orchestration.test_cli import fails, told_here
 from assets_pkg_tests.workbench import DAY, ROOT, Workbench
 
@@ -163,7 +162,7 @@ def test_a_table_that_is_not_maintained_fails_the_run_at_its_end(bench: Workbenc
 
 def test_a_run_of_maintenance_that_fails_is_told_of_no_day_until_one_succeeds(bench: Workbench) -> None:
     broken = spoil(bench)
-    with instance_for_test() as instance:
+    with instance_in_memory() as instance:
         for _ in range(2):
             failed = run(bench, instance)
             assert not failed.success

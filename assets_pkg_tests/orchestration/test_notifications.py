@@ -22,7 +22,7 @@ from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraph
 from dagster._core.execution.asset_backfill import AssetBackfillData
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
-from dagster._core.test_utils import create_run_for_test, instance_for_test
+from dagster._core.test_utils import create_run_for_test
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
@@ -39,7 +39,7 @@ from assets_pkg.storage import notices as notices_module
 from assets_pkg.storage import notifiers as notifiers_module
 from assets_pkg.storage.notifiers import notifiers_of
 from assets_pkg.transforms.alerts import alerts_frame
-from assets_pkg_tests.orchestration.pipeline import Pipeline, command_line, good_day, put_files
+from assets_pkg_tests.orchestration.pipeline import Pipeline, command_line, good_day, instance_in_memory, put_files
 from assets_pkg_tests.workbench import DAY, ROOT, Workbench, at_once, customers_csv, days_from
 
 # A library that some service of apprise uses imports it.
@@ -420,7 +420,7 @@ def test_who_finds_another_at_it_says_so(desk: Desk, listener: Listener) -> None
 @pytest.fixture
 def house(tmp_path: Path, listener: Listener) -> Iterator[tuple[Pipeline, Desk]]:
     """A pipeline whose runs are told of."""
-    with instance_for_test() as instance:
+    with instance_in_memory() as instance:
         bench = Workbench(tmp_path)
         yield Pipeline(bench, instance), Desk(tmp_path, instance, listener.url)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster._core.test_utils import instance_for_test
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
@@ -20,7 +19,14 @@ from assets_pkg.orchestration import assets, bad_days
 from assets_pkg.steps.raw import land_raw
 from assets_pkg.storage.ledger import Ledger, LedgerError
 from assets_pkg.storage.transient import is_transient
-from assets_pkg_tests.orchestration.pipeline import Pipeline, Result, good_day, pipeline_in, put_files
+from assets_pkg_tests.orchestration.pipeline import (
+    Pipeline,
+    Result,
+    good_day,
+    instance_in_memory,
+    pipeline_in,
+    put_files,
+)
 from assets_pkg_tests.workbench import Workbench, days_from
 
 DAYS = days_from(date(2025, 12, 10), 3)
@@ -83,7 +89,7 @@ def test_a_database_that_is_gone_for_a_moment_is_waited_for(
         expected = versions(pipeline)
     outages = [BAD]
     before_raw(monkeypatch, lambda day: day in outages and outage.enter_context(closed(postgres_url, outages)))
-    with instance_for_test() as instance, ExitStack() as outage:
+    with instance_in_memory() as instance, ExitStack() as outage:
         pipeline = Pipeline(Workbench(tmp_path / "disturbed", ledger_url=postgres_url), instance)
         for day in DAYS:
             put_files(pipeline.bench, day, good_day(day))

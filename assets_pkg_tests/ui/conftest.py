@@ -148,7 +148,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def _browsing(browser: Browser) -> Iterator[BrowserContext]:
+def browsing(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser's window, as large as a desk's."""
     context = browser.new_context(viewport={"width": 1800, "height": 900}, timezone_id="UTC", locale="en-US")
     context.set_default_timeout(WAIT_SECONDS * 1000)
     expect.set_options(timeout=WAIT_SECONDS * 1000)
@@ -161,9 +162,9 @@ def _browsing(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def page(_browsing: BrowserContext) -> Iterator[Page]:
+def page(browsing: BrowserContext) -> Iterator[Page]:
     """A fresh page of a browser that sees loopback alone."""
-    opened = _browsing.new_page()
+    opened = browsing.new_page()
     opened.route("**/*", lambda route: route.continue_() if "//127.0.0.1:" in route.request.url else route.abort())
     yield opened
     opened.close()

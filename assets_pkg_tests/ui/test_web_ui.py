@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.contracts.tables import INGEST_TABLES
@@ -15,11 +15,13 @@ from assets_pkg.orchestration.jobs import DAILY_JOB
 from assets_pkg.orchestration.workplace import ACTIVITY_JOB
 from assets_pkg.settings import Settings
 from assets_pkg_tests.ui.conftest import WebUi, wait_for
+from assets_pkg_tests.workbench import feed_csv
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("web_ui")]
 
 DAY = "2025-12-10"
 DAYS = [f"2025-12-{number}" for number in range(10, 15)]
+MARKUP = "2025-12-15"  # a day that a test adds
 GROUPS = ("raw", "clean", "quarantine", "profile", "report", "activity", "health")
 # What depends on the five days: events of two days before to a day after, sessions one more on each side, a week of alerts.
 EVENT_DATES = {
@@ -34,9 +36,6 @@ ASSETS = sorted(key.to_user_string() for key in _GRAPH.executable_asset_keys)
 _LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries {
     name loadStatus locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
 _RUNS = """{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }"""
-_LAUNCH = """mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
-    launchPartitionBackfill(backfillParams: $backfillParams) {
-        __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
 _BACKFILL = """query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill {
     status runs { runId status }
     assetBackfillData { assetBackfillStatuses { ... on AssetPartitionsStatusCounts {
@@ -63,24 +62,61 @@ def command_run(web_ui: WebUi) -> dict[str, Any]:
     return found[0]
 
 
+def launched_backfill(ui: WebUi, browsing: BrowserContext) -> str:
+    """Launch a backfill of all assets over the sample days, as people do; gives its id."""
+    page = browsing.new_page()
+    page.goto(ui.url("/asset-groups"))
+    page.get_by_role("button", name="Materialize all").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("Show all partitions").click()
+    days = dialog.get_by_role("textbox").first
+    days.fill(f"[{DAYS[0]}...{DAYS[-1]}]")
+    days.press("Tab")
+    dialog.get_by_role("button", name="Launch backfill").click()
+    told = page.get_by_text("Created backfill").inner_text()
+    page.close()
+    return told.removeprefix("Created backfill").split()[0]
+
+
+def of_backfill(ui: WebUi, backfill: str) -> dict[str, Any]:
+    """What the web server knows of a backfill."""
+    found: dict[str, Any] = ui.ask(_BACKFILL, id=backfill)["partitionBackfillOrError"]
+    return found
+
+
+def ended(ui: WebUi, backfill: str) -> dict[str, Any]:
+    """A backfill when it is over."""
+
+    def look() -> dict[str, Any] | None:
+        found = of_backfill(ui, backfill)
+        return None if found["status"] in ("REQUESTED", "IN_PROGRESS", "CANCELING") else found
+
+    return wait_for("the end of the backfill", look)
+
+
 @pytest.fixture(scope="module")
-def backfill(web_ui: WebUi, command_run: dict[str, Any]) -> dict[str, Any]:
-    """A backfill of the sample days over all assets, finished, asked for as the Materialize dialog asks."""
-    asked = {
-        "assetSelection": [{"path": [name]} for name in ASSETS],
-        "partitionNames": DAYS,
-        "fromFailure": False,
-        "runConfigData": {},
-        "tags": [],
-    }
-    launched = web_ui.ask(_LAUNCH, backfillParams=asked)["launchPartitionBackfill"]
-    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+def cancelled(web_ui: WebUi, command_run: dict[str, Any], browsing: BrowserContext) -> dict[str, Any]:
+    """A backfill that was cancelled in the list of runs, while one of its runs was at work."""
+    backfill = launched_backfill(web_ui, browsing)
+    wait_for(
+        "a run at work",
+        lambda: any(run["status"] == "STARTED" for run in of_backfill(web_ui, backfill)["runs"]) or None,
+    )
+    page = browsing.new_page()
+    page.goto(web_ui.url("/runs"))
+    line = page.locator("[class*=RunsFeedRow_rowGrid]").filter(has_text=backfill)
+    line.locator("button:has([aria-label=expand_more])").click()
+    page.get_by_text("Cancel backfill").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel backfill").click()
+    found = ended(web_ui, backfill)
+    page.close()
+    return found
 
-    def finished() -> dict[str, Any] | None:
-        found: dict[str, Any] = web_ui.ask(_BACKFILL, id=launched["backfillId"])["partitionBackfillOrError"]
-        return None if found["status"] in ("REQUESTED", "IN_PROGRESS") else found
 
-    return {"id": launched["backfillId"], **wait_for("the end of the backfill", finished)}
+@pytest.fixture(scope="module")
+def backfill(web_ui: WebUi, cancelled: dict[str, Any], browsing: BrowserContext) -> dict[str, Any]:
+    """The same backfill, launched again, and finished."""
+    return ended(web_ui, launched_backfill(web_ui, browsing))
 
 
 def test_the_code_location_loads_under_its_name(web_ui: WebUi) -> None:
@@ -104,6 +140,11 @@ def test_a_run_of_the_command_line_is_in_the_list_of_runs(
     expect(line).to_contain_text(DAILY_JOB)
     expect(line).to_contain_text(DAY)
     expect(line).to_contain_text("Success")
+
+
+def test_a_cancelled_backfill_ends_its_runs_and_says_so(web_ui: WebUi, cancelled: dict[str, Any]) -> None:
+    assert cancelled["status"] == "CANCELED"
+    assert {run["status"] for run in cancelled["runs"]} == {"CANCELED"}
 
 
 def test_a_backfill_of_the_sample_days_fills_every_table_and_reaches_the_event_dates_they_touch(
@@ -161,6 +202,22 @@ def test_the_asset_graph_names_every_asset(web_ui: WebUi, backfill: dict[str, An
     for name in ASSETS:
         expect(page.locator("foreignObject").get_by_text(name, exact=True).first).to_be_visible()
     photograph_graph(page, pictures / "asset_graph_whole.png")
+
+
+def test_numbers_of_an_asset_are_plotted(web_ui: WebUi, backfill: dict[str, Any], page: Page, pictures: Path) -> None:
+    page.set_viewport_size({"width": 1800, "height": 1700})
+    page.goto(web_ui.url("/assets/daily_metrics?view=overview"))
+    page.get_by_role("button").filter(has_text=re.compile("^Plots$")).click()
+    # By partition the UI plots the last 120 up to today; the sample days are older than that.
+    page.get_by_role("button").filter(has_text=re.compile("^Events$")).click()
+    for number in ("active customers", "events rows", "events quarantine rate", "hours with events"):
+        expect(page.get_by_text(number, exact=True)).to_be_visible()
+    plots = page.locator("canvas")
+    expect(plots).to_have_count(9)
+    drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(byte => byte)"
+    page.wait_for_timeout(1500)  # lines grow into place
+    assert all(plot.evaluate(drawn) for plot in plots.all())
+    page.screenshot(path=pictures / "plots.png")
 
 
 def show_graph(ui: WebUi, page: Page) -> None:
@@ -246,3 +303,39 @@ def test_the_day_report_is_readable_on_a_phone_and_in_the_dark(
     page.screenshot(path=pictures / f"day_report_{width}_{scheme}.png", full_page=True)
     page.screenshot(path=pictures / f"day_report_{width}_{scheme}_top.png")  # one of them is the README's
     context.close()
+
+
+def test_markup_in_data_stays_text(web_ui: WebUi, backfill: dict[str, Any], page: Page, browser: Browser) -> None:
+    """Last, as it adds a day: names, ids and a file's name that would run a script if anything took them for markup."""
+    script = "<script>window.broken = 1</script>"
+    image = '<img src=x onerror="window.broken = 1">'
+    link = "[look](javascript:window.broken=1)"
+    folder = web_ui.folder / "data" / "raw" / f"ingest_date={MARKUP}"
+    folder.mkdir()
+    customers = [{"customer_id": script, "email": link}, {"customer_id": image, "created_at": script}]
+    (folder / "customers_raw.csv").write_text(feed_csv("customers", *customers))
+    events = [
+        {"event_id": script, "customer_id": script, "event_time": f"{MARKUP}T10:00:00Z"},
+        {"event_id": image, "customer_id": link, "event_time": script, "url": image},
+    ]
+    (folder / "events_raw.csv").write_text(feed_csv("events", *events))
+    (folder / f"{image}.txt").write_text(script)
+    told = web_ui.command("run", "--date", MARKUP)
+    assert told.returncode == 0, told.stdout + told.stderr
+    report = (web_ui.folder / "reports" / f"ingest_date={MARKUP}" / "report.html").as_uri()
+    theirs = browser.new_page()  # reports are files, which a page of the web UI may not open
+    for address, shown, opened in (
+        (web_ui.url("/assets/events_quarantine?view=checks"), image, page),
+        (web_ui.url("/assets/customers_quarantine?view=events"), image, page),
+        (web_ui.url("/assets/raw_events?view=events"), f"{image}.txt", page),
+        (report, image, theirs),
+    ):
+        opened.goto(address)
+        if "view=checks" in address:
+            opened.get_by_text("row_rules", exact=True).first.click()
+        # Within JSON its quotation marks have backslashes.
+        texts = [shown, shown.replace('"', '\\"')]
+        expect(opened.get_by_text(re.compile("|".join(map(re.escape, texts)))).first).to_be_visible()
+        assert opened.evaluate("window.broken") is None, address
+        assert opened.locator("img[src=x]").count() == 0, address
+    theirs.close()
