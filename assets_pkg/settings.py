@@ -25,6 +25,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default=Path("data"), description="holds raw/ and, once run, lake/ and ledger.db")
     reports_dir: Path = Field(default=Path("reports"), description="where day reports are written")
+    reports_url: str | None = Field(default=None, description="where that folder is served to browsers, for links")
     policy: Path | None = Field(default=None, description="a policy file laid over the default one")
     ledger_url: str | None = Field(default=None, description="SQLite or PostgreSQL URL of the file ledger")
     first_day: date = Field(default=date(2025, 1, 1), description="the first ingest date there is")

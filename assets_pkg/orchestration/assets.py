@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -317,7 +318,7 @@ def _page(graph: Graph) -> dg.AssetsDefinition:
                 hours = hourly_events(work.lake.scan(DAILY_METRICS.name, [day]).collect())
                 facts = {
                     "path": dg.MetadataValue.path(str(path)),
-                    "page": dg.MetadataValue.url(path.as_uri()),
+                    "page": dg.MetadataValue.url(_link(graph.settings, path)),
                     "bytes": len(page),
                     "events by hour": picture(standing_alone(hours_chart(hours, said := hours_said(hours))), said),
                 }
@@ -325,6 +326,13 @@ def _page(graph: Graph) -> dg.AssetsDefinition:
         yield from told.done()
 
     return day_report
+
+
+def _link(settings: Settings, path: Path) -> str:
+    """Where a browser finds a report: a page of a web server may not open a file of the machine it runs on."""
+    if settings.reports_url is None:
+        return path.as_uri()
+    return f"{settings.reports_url.rstrip('/')}/{path.parent.name}/{path.name}"
 
 
 def _feed_tag(asset: str) -> dict[str, str]:

@@ -10,8 +10,17 @@ from xml.etree import ElementTree as ET
 import dagster as dg
 import pytest
 
+from assets_pkg.definitions import build_definitions
 from assets_pkg.orchestration.jobs import DAILY_JOB
-from assets_pkg_tests.orchestration.pipeline import Pipeline, event_rows, failed_steps, good_day, pipeline_in, put_files
+from assets_pkg_tests.orchestration.pipeline import (
+    QUIET,
+    Pipeline,
+    event_rows,
+    failed_steps,
+    good_day,
+    pipeline_in,
+    put_files,
+)
 from assets_pkg_tests.workbench import DAY, feed_csv
 
 
@@ -45,6 +54,19 @@ def test_the_daily_job_writes_the_page_after_the_alerts(ran: Pipeline) -> None:
     assert path == ran.bench.settings.reports_dir.resolve() / f"ingest_date={DAY}" / "report.html"
     assert made.metadata["page"] == dg.MetadataValue.url(path.as_uri())
     assert "4 hours without any: 20, 21, 22, 23." in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("base", ["https://reports.example/shop", "https://reports.example/shop/"])
+def test_the_link_to_the_page_goes_where_reports_are_served(ran: Pipeline, base: str) -> None:
+    served = ran.bench.settings.model_copy(update={"reports_url": base})
+    defs = build_definitions(served, ran.bench.work.policy)
+    job = defs.resolve_job_def(DAILY_JOB)
+    only = [dg.AssetKey("day_report")]
+    assert job.execute_in_process(
+        instance=ran.instance, asset_selection=only, partition_key=str(DAY), run_config=QUIET
+    ).success
+    link = f"https://reports.example/shop/ingest_date={DAY}/report.html"
+    assert last_made(ran, "day_report").metadata["page"] == dg.MetadataValue.url(link)
 
 
 def test_the_pages_data_version_is_that_of_its_bytes_and_stays_on_a_rerun(ran: Pipeline) -> None:
