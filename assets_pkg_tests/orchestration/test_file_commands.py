@@ -255,6 +255,7 @@ def statuses(bench: Workbench) -> dict[date, str]:
     return {row["ingest_date"]: row["status"] for row in bench.work.ledger.entries(feed="events")}
 
 
+@pytest.mark.slow
 def test_the_command_line_processes_days_again_and_forgets(tmp_path: Path) -> None:
     """One history: a resend under an earlier path, then that is taken away and forgotten."""
     bench = project(tmp_path)

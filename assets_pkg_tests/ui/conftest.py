@@ -27,13 +27,14 @@ _GRACE_SECONDS: Final = 20.0
 _T = TypeVar("_T")
 
 
-def wait_for(what: str, look: Callable[[], _T | None], seconds: float = WAIT_SECONDS) -> _T:
-    """Look until there is something other than None; fails with `what` when the time is over."""
+def wait_for(what: str, look: Callable[[], _T | None], seconds: float = WAIT_SECONDS, every: float = 0.5) -> _T:
+    """Look until there is something other than None and False; fails with `what` when the time is over."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if (found := look()) is not None:
+        found = look()
+        if found is not None and found is not False:
             return found
-        time.sleep(0.5)
+        time.sleep(every)
     pytest.fail(f"waited {seconds:.0f} s for {what}")
 
 

@@ -1,6 +1,8 @@
 """The web UI as people meet it: runs, a backfill, a failed check, the graph. One real `dagster dev`, tests in order."""
 
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,8 @@ _BACKFILL = """query ($id: String!) { partitionBackfillOrError(backfillId: $id) 
     status runs { runId status }
     assetBackfillData { assetBackfillStatuses { ... on AssetPartitionsStatusCounts {
         assetKey { path } numPartitionsTargeted numPartitionsMaterialized numPartitionsFailed } } } } } }"""
+_MESSAGES = """query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+    ... on MessageEvent { message } } } } }"""
 _CHECKS = """query ($key: AssetKeyInput!, $check: String!) {
     assetCheckExecutions(assetKey: $key, checkName: $check, limit: 50) {
         runId status evaluation { success description partition } } }"""
@@ -84,6 +88,13 @@ def of_backfill(ui: WebUi, backfill: str) -> dict[str, Any]:
     return found
 
 
+def process_of(ui: WebUi, run: str) -> int:
+    """The process that works on a run."""
+    events = ui.ask(_MESSAGES, id=run)["logsForRun"]["events"]
+    (process,) = {int(pid) for each in events for pid in re.findall(r"for run \(pid: (\d+)\)", each["message"])}
+    return process
+
+
 def ended(ui: WebUi, backfill: str) -> dict[str, Any]:
     """A backfill when it is over."""
 
@@ -98,18 +109,22 @@ def ended(ui: WebUi, backfill: str) -> dict[str, Any]:
 def cancelled(web_ui: WebUi, command_run: dict[str, Any], browsing: BrowserContext) -> dict[str, Any]:
     """A backfill that was cancelled in the list of runs, while one of its runs was at work."""
     backfill = launched_backfill(web_ui, browsing)
-    wait_for(
-        "a run at work",
-        lambda: any(run["status"] == "STARTED" for run in of_backfill(web_ui, backfill)["runs"]) or None,
-    )
+    lake = web_ui.folder / "data" / "lake"
+    wait_for("raw tables", (lake / "raw_events" / f"ingest_date={DAYS[-1]}").exists, every=0.05)
+    (run,) = of_backfill(web_ui, backfill)["runs"]
+    process = process_of(web_ui, run["runId"])
+    os.kill(process, signal.SIGSTOP)  # or it might be done before it hears of it
     page = browsing.new_page()
     page.goto(web_ui.url("/runs"))
     line = page.locator("[class*=RunsFeedRow_rowGrid]").filter(has_text=backfill)
     line.locator("button:has([aria-label=expand_more])").click()
     page.get_by_text("Cancel backfill").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel backfill").click()
+    wait_for("the daemon", lambda: [each["status"] for each in of_backfill(web_ui, backfill)["runs"]] == ["CANCELING"])
+    os.kill(process, signal.SIGCONT)
     found = ended(web_ui, backfill)
     page.close()
+    assert not (lake / "alerts" / f"ingest_date={DAYS[-1]}").exists(), "it was cancelled halfway"
     return found
 
 
@@ -331,6 +346,7 @@ def test_markup_in_data_stays_text(web_ui: WebUi, backfill: dict[str, Any], page
         (report, image, theirs),
     ):
         opened.goto(address)
+        opened.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
         if "view=checks" in address:
             opened.get_by_text("row_rules", exact=True).first.click()
         # Within JSON its quotation marks have backslashes.

@@ -203,6 +203,7 @@ def test_a_policy_that_changes_judges_again(
 # -- restated with the days before ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_alerts_follow_each_of_the_seven_days_before_and_not_the_eighth(activity: ActivityBench) -> None:
     """Today's 4 are half of a week of 8; with a week of 9 and more they are a drop, as soon as the median moves."""
     shop(activity, {**back(8, 8, 8, 8, 8, 8, 8, 8), TODAY: 4})

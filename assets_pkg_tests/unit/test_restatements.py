@@ -403,7 +403,7 @@ _minutes = st.integers(-1450, 2890)  # from before the eve's end to after D2's b
 _files = st.lists(st.tuples(st.integers(0, 2), _minutes, st.sampled_from(["click", "page_view"])), max_size=4)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(st.lists(st.tuples(st.sampled_from([D1, D2, D3]), _files), min_size=2, max_size=6))
 def test_all_restatements_taken_back_give_the_first_numbers(
     files: list[tuple[date, list[tuple[int, int, str]]]],
