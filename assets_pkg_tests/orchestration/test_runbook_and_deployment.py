@@ -209,6 +209,9 @@ def test_the_example_of_an_environment_can_be_used_by_shells_and_by_us() -> None
 
 def test_the_instance_of_a_deployment_is_the_projects_without_its_paths() -> None:
     own, deployed = (yaml.safe_load((folder / "dagster.yaml").read_text(encoding="utf-8")) for folder in (ROOT, DEPLOY))
+    assert deployed.pop("storage") == {
+        "custom": own["storage"]["custom"] | {"config": {"base_dir": {"env": "DAGSTER_HOME"}}}
+    }
     paths = {"storage", "local_artifact_storage", "compute_logs"}
     assert deployed == {name: value for name, value in own.items() if name not in paths}
 
