@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from typing import Final, NoReturn
 
 import typer
@@ -39,15 +40,21 @@ def _no_day(text: str) -> NoReturn:
     raise typer.BadParameter(f"{text!r} is no date; write it as YYYY-MM-DD, for example 2025-12-10")
 
 
-def workplace() -> Workplace:
-    """Settings and policy, from the environment, and what is under them."""
+def workplace(policy: Path | None = None) -> Workplace:
+    """Settings and policy, from the environment unless one is given, and what is under them."""
     try:
-        return Workplace.from_settings(Settings(), "command line")
+        settings = Settings() if policy is None else Settings(policy=policy)
+        return Workplace.from_settings(settings, "command line")
     except PolicyError as error:
         fail(str(error))
     except ValidationError as error:
         faults = "; ".join(f"PIPELINE_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
         fail(f"The environment cannot be used: {faults}")
+
+
+def wide() -> Console:
+    """For tables: a narrow terminal wraps the lines; cutting paths and values short would hide what is asked for."""
+    return Console(width=max(out.width, 160))
 
 
 def number_table(title: str, names: Sequence[str], columns: Sequence[str]) -> Table:

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import polars as pl
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from assets_pkg.cli.console import FAILURE, USAGE, day_of, err, fail, out, say, workplace
+from assets_pkg.cli.console import FAILURE, USAGE, day_of, err, fail, out, say, wide, workplace
 from assets_pkg.cli.instance import process
 from assets_pkg.cli.run import show_tables
 from assets_pkg.contracts.feeds import FEEDS
@@ -26,11 +25,6 @@ from assets_pkg.storage.ledger import LedgerError, is_there
 
 Status = StrEnum("Status", {name: name for name in STATUSES})  # type: ignore[misc]
 FeedName = StrEnum("FeedName", {name: name for name in FEEDS})  # type: ignore[misc]
-
-
-def _wide() -> Console:
-    """For tables: a narrow terminal wraps the lines; cutting paths and values short would hide what is asked for."""
-    return Console(width=max(out.width, 160))
 
 
 class Format(StrEnum):
@@ -72,7 +66,7 @@ def ledger(
     elif form == Format.JSON:
         sys.stdout.write(json.dumps(_plain(lives), indent=2, ensure_ascii=False) + "\n")
     elif lives:
-        _wide().print(_table(lives), crop=False)
+        wide().print(_table(lives), crop=False)
     else:
         out.print("The ledger holds no such file.")
 
@@ -211,7 +205,7 @@ def _show(life: RecordLife) -> None:
     for name in columns:
         clean = life.clean.get(name)
         table.add_row(escape(name), escape(life.raw.get(name) or ""), "" if clean is None else escape(str(clean)))
-    _wide().print(table, crop=False)
+    wide().print(table, crop=False)
 
 
 def _processed() -> Workplace:

@@ -22,10 +22,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from sqlalchemy.exc import SQLAlchemyError
 
 from assets_pkg.cli.console import INTERRUPTED, err, fail, say
-from assets_pkg.orchestration.jobs import DAILY_JOB
 from assets_pkg.orchestration.launcher import PROCESS, command_is_gone
 from assets_pkg.orchestration.partitions import RunOfDays, range_tags, runs_of, spans_of
-from assets_pkg.orchestration.workplace import ACTIVITY_JOB, ONLY_STALE, VERIFY
+from assets_pkg.orchestration.workplace import ACTIVITY_JOB, DAILY_JOB, ONLY_STALE, VERIFY
 from assets_pkg.steps.activity import MEASURE, reach
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.lake import LakeError

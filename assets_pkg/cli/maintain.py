@@ -6,7 +6,7 @@ import typer
 from rich.filesize import decimal
 from rich.markup import escape
 
-from assets_pkg.cli.console import FAILURE, err, number_table, out, say, workplace
+from assets_pkg.cli.console import FAILURE, err, number_table, say, wide, workplace
 from assets_pkg.steps.maintenance import maintain as maintain_all
 
 
@@ -23,7 +23,7 @@ def maintain(
             table.add_section()
         shown = (decimal(number) if "bytes" in column else f"{number:,}" for column, number in numbers.items())
         table.add_row(name, *shown)
-    out.print(table)
+    wide().print(table, crop=False)
     for name, number in done.others.items():
         if number:
             say(f"{number:,} {name} {'would go' if dry_run else 'removed'}.")

@@ -3,7 +3,7 @@
 from rich.markup import escape
 from rich.table import Table
 
-from assets_pkg.cli.console import fail, out, say, workplace
+from assets_pkg.cli.console import fail, say, wide, workplace
 from assets_pkg.cli.instance import opened_instance
 from assets_pkg.orchestration.health import HEALTH_COLUMNS, unhealthy
 from assets_pkg.storage.lake import LakeError
@@ -12,9 +12,10 @@ from assets_pkg.storage.ledger import LedgerError
 
 def status() -> None:
     """Which dates of which assets failed, are missing, lost or stale, and what mends each. Nothing is changed."""
-    from assets_pkg.definitions import defs  # noqa: PLC0415 - importing it reads the environment and the policy
+    work = workplace()
+    from assets_pkg.definitions import defs  # noqa: PLC0415 - importing it reads what the line before says is wrong
 
-    work, graph = workplace(), defs.resolve_asset_graph()
+    graph = defs.resolve_asset_graph()
     try:
         with opened_instance() as instance:
             rows = unhealthy(work, instance, (graph.get_check_spec(key) for key in graph.asset_check_keys))
@@ -26,4 +27,4 @@ def status() -> None:
     table = Table(*HEALTH_COLUMNS, title="What wants something", title_justify="left")
     for row in rows:
         table.add_row(*(escape(row[column]) for column in HEALTH_COLUMNS))
-    out.print(table)
+    wide().print(table, crop=False)

@@ -28,14 +28,20 @@ from assets_pkg.steps.files import file_lives
 from assets_pkg.steps.known import know_customers
 from assets_pkg.steps.provenance import code_digest, page_digest
 from assets_pkg.steps.raw import land_raw
-from assets_pkg.steps.reports import measure, raise_alerts, report_folder, write_page, write_report
+from assets_pkg.steps.reports import (
+    DAY_REPORT,
+    VALIDATION_REPORT,
+    measure,
+    raise_alerts,
+    report_paths,
+    write_page,
+    write_report,
+)
 from assets_pkg.storage.raw_files import unrecognised_files
 from assets_pkg.transforms.metrics import HOURS, Profile
 from assets_pkg.transforms.split import CLEAN, FULL_ROW, QUARANTINE, REASON, TOTAL, WARNING
 
 _TOP_REASONS = 5
-VALIDATION_REPORT = "validation_report"
-DAY_REPORT = "day_report"
 _LEDGER_COLUMNS = ["path", "status", "records", "bytes", "attempts", "duplicate_of", "error", "content_sha256"]
 _FILE_COLUMNS = ["path", "status", "records", "clean", "quarantine", "id_duplicates", "full_row_duplicates", "note"]
 
@@ -223,7 +229,7 @@ def _report(graph: Graph) -> dg.AssetsDefinition:
         for day in told.days():
             with told.attempt(day):
                 report = write_report(work, day)
-                path = report_folder(work, day) / "validation_report.json"
+                path = report_paths(work, day)[VALIDATION_REPORT]
                 rows = [
                     {"feed": name, **{key: report[name][key] for key in ("total", "clean", "quarantine")}}
                     for name in FEEDS
@@ -286,7 +292,7 @@ def _alerts(graph: Graph) -> dg.AssetsDefinition:
                         ROW_COUNT: len(raised),
                         "high": sum(alert["severity"] == "high" for alert in raised),
                         "alerts": records(raised, shown),
-                        "path": dg.MetadataValue.path(str(report_folder(work, day) / "alerts.json")),
+                        "path": dg.MetadataValue.path(str(report_paths(work, day)[ALERTS.name])),
                     },
                 )
                 for alert in raised:

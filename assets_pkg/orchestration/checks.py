@@ -13,7 +13,7 @@ from assets_pkg.contracts.feeds import FEEDS, Feed
 from assets_pkg.contracts.tables import ALERTS, CUSTOMERS_KNOWN
 from assets_pkg.orchestration.assets import Graph
 from assets_pkg.orchestration.metadata import frame, records
-from assets_pkg.orchestration.partitions import days_of, run_command
+from assets_pkg.orchestration.partitions import days_of_run, run_command
 from assets_pkg.orchestration.verdicts import Check, Evaluations, EventLog, Verdict, done, multi_check, verdict_of
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of
 from assets_pkg.policy import Policy
@@ -156,9 +156,10 @@ def _orphan_checks(feed: Feed, graph: Graph) -> dg.AssetChecksDefinition:
     )
     def orphan_checks(context: dg.AssetCheckExecutionContext) -> Evaluations:
         work, log = workplace_of(context), EventLog(context)
-        for day in log.days():
+        days = log.days(work, feed.quarantine)
+        for day in days:
             yield from log.said(spec, day, partial(_judge_orphans, work, feed, day))
-        for day in sorted({*undecided_days(work, feed)} - {*days_of(context)}):
+        for day in sorted({*undecided_days(work, feed)} - {*days, *days_of_run(dict(context.run.tags))}):
             verdict = _judge_orphans(work, feed, day)
             if not log.has_said(spec, day, verdict):
                 yield from log.evaluated(spec, day, verdict)
@@ -210,7 +211,7 @@ def _alert_checks(days: dg.PartitionsDefinition[str], policy: Policy) -> dg.Asse
             log.tell()
             return  # the run stops before the metrics that alerts are judged by
         selected = context.op_execution_context.selected_asset_check_keys
-        for day in log.days():
+        for day in log.days(work, ALERTS.name):
             for judgement in judge_day(work, day):
                 spec = specs[judgement.spec.rule, judgement.dataset]
                 if spec.key in selected:

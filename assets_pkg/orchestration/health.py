@@ -14,7 +14,8 @@ from assets_pkg.orchestration.metadata import records
 from assets_pkg.orchestration.notifications import failed_runs
 from assets_pkg.orchestration.partitions import run_command, span_name, spans_of
 from assets_pkg.orchestration.verdicts import failing_days
-from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of
+from assets_pkg.orchestration.workplace import ACTIVITY_JOB, DAILY_JOB, WORKPLACE, workplace_of
+from assets_pkg.policy.columns import INGEST_DATE
 from assets_pkg.steps.health import ailing_partitions
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.notices import NO_AXIS, NO_DAY
@@ -41,7 +42,8 @@ def unhealthy(
             why = f"check {check.name} stops what follows: Catalog → {asset} → Checks"
             found[asset, TABLES[asset].partition_by, _FAILED, why] += failing_days(instance, check.key)
     for each in ailing_partitions(work, datetime.now(UTC)):
-        found[each.asset, TABLES[each.asset].partition_by, each.state, each.why].append(each.day)
+        axis = TABLES[each.asset].partition_by if each.asset in TABLES else INGEST_DATE
+        found[each.asset, axis, each.state, each.why].append(each.day)
     return [
         dict(zip(HEALTH_COLUMNS, (asset, state, _spans(days), why, *_mended(asset, axis, days)), strict=True))
         for (asset, axis, state, why), days in found.items()
@@ -53,7 +55,9 @@ def _mended(asset: str, axis: str, days: list[date]) -> tuple[str, str]:
     """The command, and the place in the web UI."""
     if axis == NO_AXIS:
         return "python -m assets_pkg maintain", f"Jobs → {asset} → Launchpad"
-    place = f"Catalog → {asset} → Materialize, dates {_spans(days)}" if asset in TABLES else "Runs → the run → its log"
+    # The whole job: an asset that is made alone leaves those made from it as they were.
+    job = ACTIVITY_JOB if axis == EVENT_DATE else DAILY_JOB
+    place = f"Jobs → {job} → Materialize all, dates {_spans(days)}"
     if axis == EVENT_DATE:
         return f"the sensor {REFRESH}, by itself", place
     return "; ".join(run_command(first, last) for first, last in spans_of(days)), place

@@ -6,15 +6,14 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, INGEST_TABLES
-from assets_pkg.orchestration.assets import DAY_REPORT, VALIDATION_REPORT
 from assets_pkg.orchestration.health import PARTITION_HEALTH
-from assets_pkg.orchestration.workplace import ACTIVITY_JOB, days_at_work
+from assets_pkg.orchestration.workplace import ACTIVITY_JOB, DAILY_JOB, days_at_work
 from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
 from assets_pkg.steps.arrivals import arrivals
+from assets_pkg.steps.reports import DAY_REPORT, VALIDATION_REPORT
 from assets_pkg.steps.workplace import Workplace
 
-DAILY_JOB = "daily_pipeline"
 DAILY_SCHEDULE = "daily_schedule"
 HEALTH_JOB = "health"
 HEALTH_SCHEDULE = "health_schedule"

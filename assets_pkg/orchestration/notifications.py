@@ -19,7 +19,6 @@ from dagster._core.storage.dagster_run import RunRecord
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG
 
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, EVENT_DATE, INGEST_TABLES
-from assets_pkg.orchestration.assets import DAY_REPORT, VALIDATION_REPORT
 from assets_pkg.orchestration.bad_days import FAILED_DAYS
 from assets_pkg.orchestration.maintenance import MAINTENANCE_JOB
 from assets_pkg.orchestration.partitions import days_of_run
@@ -29,6 +28,7 @@ from assets_pkg.policy.columns import INGEST_DATE
 from assets_pkg.settings import Settings
 from assets_pkg.steps.notices import alerts_state, newest_ingest_date, open_alerts
 from assets_pkg.steps.provenance import digest_of
+from assets_pkg.steps.reports import DAY_REPORT, VALIDATION_REPORT
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.ledger import is_there
 from assets_pkg.storage.locks import NEWS, NEWS_DAY, day_locks

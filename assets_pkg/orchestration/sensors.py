@@ -95,7 +95,7 @@ def _looks(work: Workplace, day: date) -> str:
 
     def stamp(path: str) -> str:
         try:
-            return files[path].stamp()
+            return f"{files[path].changed_at()} {files[path].stamp()}"  # the stamp of a young entry is empty
         except UnreadableFileError as error:
             return str(error)
 

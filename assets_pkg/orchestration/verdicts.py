@@ -14,7 +14,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from assets_pkg.orchestration.partitions import days_of
+from assets_pkg.orchestration.partitions import days_of_run
 from assets_pkg.orchestration.workplace import WORKPLACE, bad_days_of, only_stale, workplace_of
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.alerts import Judgement
@@ -67,7 +67,8 @@ def multi_check(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinition:
         work, log = workplace_of(context), EventLog(context)
         for check in checks:
             if check.spec.key in context.op_execution_context.selected_asset_check_keys:
-                for day in log.due(check, work, log.days()) if only_stale(context) else log.days():
+                days = log.days(work, check.spec.asset_key.to_user_string())
+                for day in log.due(check, work, days) if only_stale(context) else days:
                     yield from log.said(check.spec, day, partial(log.judged, check, work, day))
                 yield done(check.spec)
         log.tell()
@@ -96,15 +97,24 @@ class EventLog:
         self._context = context
         self._instance = context.instance
         self._run = context.run.run_id
+        self._run_days = days_of_run(dict(context.run.tags))
         self._bad_days = bad_days_of(context)
         self._judged: dict[tuple[dg.AssetKey, date], AssetCheckEvaluationTargetMaterializationData | None] = {}
 
-    def days(self) -> list[date]:
-        """Those of the step's days that did not go wrong before."""
-        return self._bad_days.left(self._context)
+    def days(self, work: Workplace, table: str) -> list[date]:
+        """Those of the step's days that did not go wrong before.
+
+        In a run of no days, as *Execute all* in the web UI starts it, the newest of the table.
+        """
+        if self._run_days:
+            return self._bad_days.left(self._context)
+        return sorted(work.lake.partitions(table))[-1:]
 
     def said(self, spec: dg.AssetCheckSpec, day: date, judge: Callable[[], Verdict]) -> Evaluations:
         """What a check says of a day, if it can."""
+        if not self._run_days:
+            yield from self.evaluated(spec, day, judge())
+            return
         with self._bad_days.attempt(self._context, day):
             yield from self.evaluated(spec, day, judge())
 
@@ -114,7 +124,7 @@ class EventLog:
         `blocking` in the event, not in the spec alone, is what stops the steps that follow; for all days. So in a run
         over many it is not there, and a day that the check blocks is taken out of the run.
         """
-        is_alone = len(days_of(self._context)) == 1
+        is_alone = len(self._run_days) <= 1
         yield self._evaluation(spec, day, verdict, blocking=spec.blocking and is_alone)
         if spec.blocking and not verdict.passed and not is_alone:
             self._bad_days.add(self._context, day, f"check {spec.name}: {verdict.sentence}")

@@ -19,6 +19,7 @@ from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.locks import day_locks, days_locked
 
 WORKPLACE: Final = "workplace"
+DAILY_JOB: Final = "daily_pipeline"
 ACTIVITY_JOB: Final = "activity"
 # Tags of runs, set to true.
 VERIFY: Final = "pipeline/verify"  # nothing is taken on trust: every raw file is hashed, every partition built anew

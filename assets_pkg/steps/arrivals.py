@@ -7,6 +7,8 @@ whenever a file is new or holds other bytes. Until then nothing is lost: whoever
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
+from sqlalchemy import RowMapping
+
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.contracts.files import PENDING
 from assets_pkg.contracts.tables import ALERTS
@@ -16,6 +18,7 @@ from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.ledger import is_there
 from assets_pkg.storage.raw_files import RawFile, files_of_day
 from assets_pkg.storage.records import UnreadableFileError
+from assets_pkg.transforms.alerts import some
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,9 @@ class Arrivals:
     """The raw files of a day as they lie there.
 
     `changed`: files that the ledger does not know, or knows with other bytes; `growing`: those that were written to a
-    moment ago; `absent`: feeds without a file. `version`: a digest of all content. `processed`: whether
-    the day was processed to its end before.
+    moment ago; `absent`: feeds without a file. `version`: a digest of all content, and of what the ledger knew of
+    it: content that comes back after other content is another version. `processed`: whether the day was processed
+    to its end before.
     """
 
     day: date
@@ -42,7 +46,7 @@ class Arrivals:
     def waits_for(self, policy: Policy, now: datetime) -> str | None:
         """Why the day is not to be processed now; None if it is."""
         if self.growing:
-            return f"{len(self.growing)} files were written to a moment ago ({self.growing[0].path})"
+            return f"{some(len(self.growing), 'file')} changed a moment ago ({self.growing[0].path})"
         if self.processed:
             return None if self.changed else "nothing is new"
         awaited = [feed for feed in self.absent if now < due(policy, feed, self.day)]
@@ -50,6 +54,10 @@ class Arrivals:
             latest = max(due(policy, feed, self.day) for feed in awaited)
             return f"{' and '.join(awaited)} may still come until {latest:%Y-%m-%d %H:%M} UTC"
         return None
+
+
+def _known_as(entry: RowMapping) -> str:
+    return f"{entry['path']} {entry['content_sha256']} {entry['attempts']}"
 
 
 def due(policy: Policy, feed: str, day: date) -> datetime:
@@ -94,5 +102,5 @@ def arrivals(work: Workplace, day: date, now: datetime) -> Arrivals:
         tuple(growing),
         tuple(name for name in FEEDS if name not in there),
         work.lake.version(ALERTS.name, day) is not None,
-        digest_of(sorted(contents)),
+        digest_of([*sorted(contents), *map(_known_as, entries)]),
     )

@@ -12,7 +12,7 @@ from assets_pkg.steps.arrivals import arrivals
 from assets_pkg.steps.clean import clean_inputs
 from assets_pkg.steps.known import up_to_date
 from assets_pkg.steps.provenance import is_built_from
-from assets_pkg.steps.reports import measured_from
+from assets_pkg.steps.reports import judged_from, measured_from, report_paths
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.ledger import is_there
 from assets_pkg.storage.raw_files import raw_days
@@ -58,7 +58,12 @@ def _of_ingest_dates(work: Workplace, now: datetime) -> Iterator[Ailment]:
         yield from _ailment(work, CUSTOMERS_KNOWN.name, day, "" if day in known else "customers up to it have changed")
         measured = is_built_from(work, DAILY_METRICS.name, day, measured_from(work, day))
         yield from _ailment(work, DAILY_METRICS.name, day, "" if measured else "clean tables or counts have changed")
-        yield from _ailment(work, ALERTS.name, day, "")
+        judged = is_built_from(work, ALERTS.name, day, judged_from(work, day))
+        yield from _ailment(work, ALERTS.name, day, "" if judged else "metrics, files or the policy have changed")
+        if work.lake.version(ALERTS.name, day) is not None:
+            for asset, path in report_paths(work, day).items():
+                if not path.is_file():
+                    yield Ailment(asset, day, LOST, f"{path.name} is gone")
 
 
 def _cleaned(work: Workplace, feed: Feed, day: date) -> Iterator[Ailment]:

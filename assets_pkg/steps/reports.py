@@ -1,9 +1,9 @@
 """Reports, metrics and alerts of an ingest date."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -19,6 +19,9 @@ from assets_pkg.transforms.metrics import Profile, daily_metrics
 from assets_pkg.transforms.report import as_json, validation_report
 from assets_pkg.transforms.windows import compared
 
+VALIDATION_REPORT: Final = "validation_report"
+DAY_REPORT: Final = "day_report"
+
 
 def profiles(work: Workplace, day: date) -> dict[str, Profile]:
     """Every feed's counts of the day."""
@@ -30,10 +33,16 @@ def report_folder(work: Workplace, day: date) -> Path:
     return work.reports / f"ingest_date={day.isoformat()}"
 
 
+def report_paths(work: Workplace, day: date) -> dict[str, Path]:
+    """The files of the day's reports, by the asset that writes them."""
+    names = {VALIDATION_REPORT: "validation_report.json", ALERTS.name: "alerts.json", DAY_REPORT: "report.html"}
+    return {asset: report_folder(work, day) / name for asset, name in names.items()}
+
+
 def write_report(work: Workplace, day: date) -> dict[str, Any]:
     """Write validation_report.json of `day`; gives its content."""
     report = validation_report(day, profiles(work, day), records_of(work, day))
-    write_whole(report_folder(work, day) / "validation_report.json", as_json(report))
+    write_whole(report_paths(work, day)[VALIDATION_REPORT], as_json(report))
     return report
 
 
@@ -57,18 +66,36 @@ def measured_from(work: Workplace, day: date) -> str:
 
 
 def judge_day(work: Workplace, day: date) -> list[Judgement]:
-    """Every alert rule's verdict on `day`, from the metrics of the day and those before it."""
+    """Every alert rule's verdict on `day`, from the metrics of the day and those before it.
+
+    A day before whose numbers are lost is left out, as one that never was: it shall not take this one down.
+    """
     *before, own = compared(work.policy).of(day)
-    history, metrics = (work.lake.scan(DAILY_METRICS.name, days).collect() for days in (before, [own]))
+    history, metrics = (work.lake.scan(DAILY_METRICS.name, days).collect() for days in (_whole(work, before), [own]))
     return judge(metrics, history, records_of(work, day), work.policy)
+
+
+def _whole(work: Workplace, days: Iterable[date]) -> list[date]:
+    return [day for day in days if work.lake.is_whole(DAILY_METRICS.name, day)]
+
+
+def judged_from(work: Workplace, day: date) -> str:
+    """A digest of what the alerts of `day` follow. Metrics of days before do not count: alerts go by their own day."""
+    files = (
+        f"{file.path} {file.content_sha256} {file.status} {file.records} {file.absent_columns} {file.unknown_columns}"
+        for records in records_of(work, day).values()
+        for file in records
+    )
+    return inputs_of(work, ("feeds", "alerts", "activity"), {DAILY_METRICS.name: [day]}, *files)
 
 
 def raise_alerts(work: Workplace, day: date) -> list[dict[str, Any]]:
     """Replace the day's alerts partition and write alerts.json; gives the alerts."""
+    inputs = judged_from(work, day)
     alerts = fired_alerts(judge_day(work, day))
-    with work.lake.replace(ALERTS.name, day, work.run) as writer:
+    with replacing(work, day, inputs)(ALERTS.name) as writer:
         writer.write(alerts_frame(alerts))
-    write_whole(report_folder(work, day) / "alerts.json", as_json(alerts_file(day, alerts)))
+    write_whole(report_paths(work, day)[ALERTS.name], as_json(alerts_file(day, alerts)))
     return alerts
 
 
@@ -78,13 +105,13 @@ def write_page(work: Workplace, day: date) -> Path:
     facts = DayFacts(
         day=day,
         policy=work.policy,
-        metrics=lake.scan(DAILY_METRICS.name, days_told(day, work.policy)).collect(),
+        metrics=lake.scan(DAILY_METRICS.name, [*_whole(work, days_told(day, work.policy)[:-1]), day]).collect(),
         alerts=lake.scan(ALERTS.name, [day]).drop(ALERTS.partition_by).collect(),
         profiles=profiles(work, day),
         files=records_of(work, day),
         rejected={name: preview(work, feed, day) for name, feed in FEEDS.items()},
     )
-    path = report_folder(work, day) / "report.html"
+    path = report_paths(work, day)[DAY_REPORT]
     write_whole(path, day_page(facts))
     work.ledger.day_done(day)
     return path

@@ -68,10 +68,13 @@ class RawFile:
             return _stamp(self.location.stat())
 
     def changed_at(self) -> float:
-        """When it was last written to, moved or otherwise touched, in epoch seconds. Raises UnreadableFileError."""
+        """When it was last written to, moved or otherwise touched, in epoch seconds. Raises UnreadableFileError.
+
+        A time to come was set by hand or by another clock; when that was done, the folder entry tells.
+        """
         with _explained(self):
             entry = self.location.stat()
-            return max(entry.st_mtime, entry.st_ctime)
+            return max(entry.st_mtime if entry.st_mtime <= time.time() else 0.0, entry.st_ctime)
 
     def still_holds(self, fingerprint: "Fingerprint") -> bool:
         """Whether the bytes are still those of `fingerprint`: they may have changed while they were read."""
@@ -93,7 +96,8 @@ class Fingerprint:
 
 
 def _stamp(entry: os.stat_result) -> str:
-    if time.time() - max(entry.st_mtime, entry.st_ctime) < SETTLED_SECONDS:
+    now = time.time()
+    if now - max(entry.st_mtime if entry.st_mtime <= now else 0.0, entry.st_ctime) < SETTLED_SECONDS:
         return ""
     return f"{entry.st_size} {entry.st_mtime_ns} {entry.st_ctime_ns} {entry.st_ino}"
 

@@ -102,6 +102,29 @@ def test_a_new_file_and_other_bytes_request_exactly_their_days(desk: Desk) -> No
     assert desk.tick() == []
 
 
+def test_bytes_that_come_back_after_others_are_requested_again_under_another_key(desk: Desk) -> None:
+    put_files(desk.bench, D1, good_day(D1))
+    first = good_day(D1)["orders_raw.csv"]
+    keys = []
+    for content in (first, first.replace("o2", "x2"), first):
+        desk.bench.put("orders_raw.csv", content, D1)
+        keys += [request.run_key for request in _requests(desk)]
+        assert desk.tick() == [[D1]]
+        desk.run([[D1]])
+    assert len(set(keys)) == 3, "Dagster drops a request whose key it has seen"
+    assert "o2" in "".join(desk.bench.work.lake.scan("raw_orders", [D1]).collect()["order_id"])
+
+
+def test_a_file_with_a_time_to_come_keeps_nobody_waiting(tmp_path: Path) -> None:
+    with pipeline_in(tmp_path) as pipeline:
+        put_files(pipeline.bench, D1, good_day(D1))
+        for path in (pipeline.bench.settings.raw_dir / f"ingest_date={D1}").iterdir():
+            os.utime(path, (2**31, 2**31))
+        later = datetime.now(UTC) + timedelta(seconds=61)
+        found = arrivals(pipeline.bench.work, D1, later)
+        assert (found.growing, len(found.changed)) == ((), 3)
+
+
 def test_a_file_that_was_only_touched_requests_nothing(desk: Desk) -> None:
     put_files(desk.bench, D1, good_day(D1))
     desk.run(desk.tick())
@@ -160,7 +183,7 @@ def test_a_file_that_still_grows_is_left_alone(tmp_path: Path) -> None:
         desk = Desk(pipeline)
         assert desk.tick() == []
         assert desk.said is not None
-        assert desk.said.startswith(f"{D1}: 3 files were written to a moment ago (ingest_date={D1}/customers_raw.csv)")
+        assert desk.said.startswith(f"{D1}: 3 files changed a moment ago (ingest_date={D1}/customers_raw.csv)")
         later = datetime.now(UTC) + timedelta(seconds=61)
         found = arrivals(pipeline.bench.work, D1, later)
         assert found.waits_for(pipeline.bench.work.policy, later) is None

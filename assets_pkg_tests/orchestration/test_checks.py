@@ -18,6 +18,7 @@ from assets_pkg.orchestration.checks import build_checks
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of, workplace_resource
 from assets_pkg.transforms.alerts import ACTIVITY_SPECS, SEVERITIES, SPECS
 from assets_pkg_tests.orchestration.pipeline import (
+    QUIET,
     Pipeline,
     evaluations,
     facts,
@@ -98,6 +99,23 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Week]:
         result = pipeline.run(DAYS[0], DAYS[-1])
         assert result.success, failed_steps(result)  # bad days are for people to look at: nothing stops
         yield Week(pipeline, evaluations(result))
+
+
+# -- checks without a day -------------------------------------------------------------------------------------
+
+
+def test_checks_of_no_day_judge_the_newest(week: Week) -> None:
+    """As *Execute all* in the web UI starts them."""
+    keys = {dg.AssetCheckKey(dg.AssetKey("events_quarantine"), name) for name in ("row_rules", "healable_orphans")}
+    keys |= {dg.AssetCheckKey(dg.AssetKey("events_clean"), name) for name in ("conservation", "hourly_coverage")}
+    job = week.pipeline.defs.resolve_implicit_global_asset_job_def()
+    result = job.get_subset(asset_selection=set(), asset_check_selection=keys).execute_in_process(
+        instance=week.pipeline.instance, raise_on_error=False, run_config=QUIET
+    )
+    assert result.success, failed_steps(result)
+    found = evaluations(result)
+    assert {day for _, _, day in found} == {str(DAYS[-1])}
+    assert {(asset, check) for asset, check, _ in found} == {(key.asset_key.to_user_string(), key.name) for key in keys}
 
 
 # -- a range run ----------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def test_a_new_file_makes_its_raw_partition_stale_until_the_day_is_run(pipeline:
         "days": str(D2),
         "why": f"files are new or changed: ingest_date={D2}/events_raw_2.csv",
         "mended by": f"python -m assets_pkg run --date {D2}",
-        "in the web UI": f"Catalog → raw_events → Materialize, dates {D2}",
+        "in the web UI": f"Jobs → daily_pipeline → Materialize all, dates {D2}",
     }
     assert pipeline.run(D2).success
     after = ailing(pipeline)
@@ -89,6 +89,39 @@ def test_lost_data_files_are_told_of_and_mended(pipeline: Pipeline) -> None:
     }
     assert pipeline.run(D2).success
     refresh(pipeline)
+    assert ailing(pipeline) == {}
+
+
+def test_reports_that_are_gone_are_told_of(pipeline: Pipeline) -> None:
+    folder = pipeline.bench.settings.reports_dir
+    names = {"validation_report": "validation_report.json", "alerts": "alerts.json", "day_report": "report.html"}
+    for name in names.values():
+        (folder / f"ingest_date={D2}" / name).unlink()
+    assert ailing(pipeline) == {(asset, "lost"): str(D2) for asset in names}
+    assert pipeline.run(D2).success
+    assert ailing(pipeline) == {}
+
+
+def test_alerts_of_a_day_whose_tables_were_made_anew_without_them_are_stale(pipeline: Pipeline) -> None:
+    before = good_day(D2)["events_raw.csv"]
+    pipeline.bench.put("events_raw.csv", before.splitlines()[0] + "\n", D2)
+    clean = ["events_clean", "events_quarantine", "events_profile"]
+    for assets in (["raw_events"], clean, ["daily_metrics"]):  # one after the other, as people click
+        assert pipeline.run(D2, assets=assets).success
+    assert ailing(pipeline)["alerts", "stale"] == str(D2)
+    assert pipeline.run(D2).success
+    refresh(pipeline)
+    assert ailing(pipeline) == {}
+    pipeline.bench.put("events_raw.csv", before, D2)
+    assert pipeline.run(D2).success
+    refresh(pipeline)
+
+
+def test_a_day_before_whose_numbers_are_lost_keeps_no_day_from_its_alerts_and_report(pipeline: Pipeline) -> None:
+    Path(pipeline.bench.work.lake.files("daily_metrics", D1)[0].location).unlink()
+    assert pipeline.run(D2).success
+    assert ailing(pipeline) == {("daily_metrics", "lost"): str(D1)}
+    assert pipeline.run(D1).success
     assert ailing(pipeline) == {}
 
 
