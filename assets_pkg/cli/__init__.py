@@ -11,9 +11,10 @@ from assets_pkg.cli.notify import notify
 from assets_pkg.cli.policy import policy
 from assets_pkg.cli.run import run
 from assets_pkg.cli.sample import generate, rules
+from assets_pkg.cli.sessions import sessions
 from assets_pkg.cli.status import status
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (run, status, ledger, forget, explain, notify, maintain, generate, rules):
+for command in (run, status, ledger, forget, explain, notify, maintain, generate, rules, sessions):
     app.command()(command)
 app.add_typer(policy, name="policy")

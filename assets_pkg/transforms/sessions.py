@@ -62,7 +62,7 @@ def day_runs(pieces: Sequence[pl.DataFrame], day: date, policy: Policy) -> DayRu
     of_event = pl.zeros(sum(map(len, pieces)), dtype=pl.UInt32, eager=True)
     runs = [pl.DataFrame(schema=SESSION_RUNS.schema)]
     made = 0
-    for first, last in _stretches(pieces):
+    for first, last in stretches(pieces):
         places, theirs, at = [], [], 0
         for piece in pieces:
             is_theirs = piece["customer"].to_physical().is_between(first, last)
@@ -76,8 +76,11 @@ def day_runs(pieces: Sequence[pl.DataFrame], day: date, policy: Policy) -> DayRu
     return DayRuns(pl.concat(runs), of_event)
 
 
-def _stretches(pieces: Sequence[pl.DataFrame]) -> list[tuple[int, int]]:
-    """Customers' numbers, first and last, that have about so many events together as are ordered at once."""
+def stretches(pieces: Sequence[pl.DataFrame]) -> list[tuple[int, int]]:
+    """Customers' numbers, first and last, that have about so many events together as are ordered at once.
+
+    Needs customer.
+    """
     numbers = [pl.Series("number", dtype=pl.UInt32), *(piece["customer"].to_physical() for piece in pieces)]
     counts = pl.concat([each.alias("number") for each in numbers]).value_counts(name="events").sort("number")
     before = pl.col("events").cum_sum() - pl.col("events")

@@ -5,6 +5,7 @@ dates, hours and zones that do not exist. That covers everything. The form nearl
 time to the second) is cut into its parts without a regular expression; a property test holds the two ways equal.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
@@ -46,6 +47,8 @@ _ISO_DATE: Final = rf"^{_YEAR}-(?P<mo>[0-9]{{2}})-(?P<d>[0-9]{{2}})$"
 _ISO_MINUTE: Final = r"^[T ](?P<h>[0-1][0-9]|2[0-3]):(?P<mi>[0-5][0-9])$"
 _ISO_SECOND: Final = r"^:(?P<s>[0-5][0-9])$"
 _ISO_TAIL: Final = rf"^{_FRACTION}{_ZONE}$"
+ISO_8601: Final = ("iso", "basic")
+"""The forms that are ISO 8601: the first two rows of the contract's table."""
 _MINUTE_AT, _SECOND_AT, _TAIL_AT = len("2025-12-10"), len("2025-12-10T04:21"), len("2025-12-10T04:21:24")
 
 
@@ -66,14 +69,17 @@ def forms(slash_dates: str) -> dict[str, str]:
     }
 
 
-def parse_timestamps(texts: pl.Series, values: ValuePolicy) -> pl.Series:
-    """Instants (Datetime µs, UTC) of cleaned `texts`; null where a text is null or no instant of an accepted form."""
+def parse_timestamps(texts: pl.Series, values: ValuePolicy, only: Sequence[str] | None = None) -> pl.Series:
+    """Instants (Datetime µs, UTC) of cleaned `texts`; null where a text is null or no instant of an accepted form.
+
+    `only`: the names of the forms that are accepted, ISO_8601 or more; all when None.
+    """
     instants = _parse_iso(texts)
     rest = instants.is_null() & texts.is_not_null()
     if rest.any():
         at = rest.arg_true()
         parsed = map_distinct(
-            texts.gather(at), lambda distinct: parse_any_form(distinct, values.slash_dates), pl.Int64()
+            texts.gather(at), lambda distinct: parse_any_form(distinct, values.slash_dates, only), pl.Int64()
         )
         instants = instants.scatter(at, parsed)
     first, last = pl.datetime(values.first_year, 1, 1), pl.datetime(values.last_year + 1, 1, 1)
@@ -115,9 +121,10 @@ def _parts(texts: pl.Series, pattern: str, value: pl.Expr) -> pl.Series:
     return parts.select(pl.when(texts.str.contains(pattern)).then(value)).to_series()
 
 
-def parse_any_form(texts: pl.Series, slash_dates: str) -> pl.Series:
+def parse_any_form(texts: pl.Series, slash_dates: str, only: Sequence[str] | None = None) -> pl.Series:
     """Epoch µs of `texts` in any accepted form (see `forms`); null where there is none. Slow and complete."""
-    results = [_parse_form(texts, pattern) for pattern in forms(slash_dates).values()]
+    patterns = forms(slash_dates)
+    results = [_parse_form(texts, patterns[name]) for name in only or patterns]
     return pl.select(pl.coalesce(results)).to_series()
 
 
