@@ -226,7 +226,9 @@ def test_the_image_holds_what_the_project_is_installed_from() -> None:
     assert not [image for image in images if "/" in image], "no registry's name"
     for service in COMPOSE["services"].values():
         for volume in service.get("volumes", ()):
-            source = re.sub(r"\$\{\w+:-(.+?)\}", r"\1", volume).split(":")[0]
+            if volume.startswith("${SHOP_RAW_DIR:?"):  # without it nothing starts: there is no default for production
+                continue
+            source = volume.split(":")[0]
             there = (DEPLOY / "container" / source).exists() if "/" in source else source in COMPOSE["volumes"]
             assert there, volume
 
