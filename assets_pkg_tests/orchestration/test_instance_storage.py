@@ -1,5 +1,6 @@
 """Dagster's SQLite files by our storage and by Dagster's own: the same events, also from several processes at once."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.test_utils import instance_for_test
 
 from assets_pkg.orchestration import instance_storage
 from assets_pkg.orchestration.instance_storage import EventLogWithKeptConnections
@@ -25,11 +25,15 @@ def table(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
 
 @contextmanager
 def instance_in(home: Path, *, ours: bool = True) -> Iterator[dg.DagsterInstance]:
-    home.mkdir(exist_ok=True)
+    """An instance of its own process over the same files; its dagster.yaml is written once, not while others read it."""
     config = {"base_dir": str(home / "storage")}
     custom = {"module": instance_storage.__name__, "class": "SqliteStorage", "config": config}
-    storage = {"custom": custom} if ours else {"sqlite": config}
-    with instance_for_test(overrides={"storage": storage}, temp_dir=str(home)) as instance:
+    place = home / ("ours" if ours else "theirs")
+    if not place.exists():
+        place.mkdir(parents=True)
+        storage = {"custom": custom} if ours else {"sqlite": config}
+        (place / "dagster.yaml").write_text(json.dumps({"storage": storage, "telemetry": {"enabled": False}}))
+    with dg.DagsterInstance.from_config(str(place)) as instance:
         yield instance
 
 
