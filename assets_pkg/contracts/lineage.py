@@ -34,12 +34,15 @@ class Source:
 _RENAMED: Final = {
     EVENTS.name: {EVENT_DATE: "event_time", "event_type_raw": "event_type", "client_session_id": "session_id"}
 }
-_START, _END = ("customer_id", "start_us"), ("start_us", "end_us")
+_SESSION_ID: Final = ("customer_id", "start_us")  # what it is a digest of, and what tells one session from another
 
 
 @cache
 def sources_of(table: str) -> Mapping[str, tuple[Source, ...]]:
-    """By column of a table: what it is made from. Columns are left out that count, judge or say where a row stood."""
+    """By column of a table: what it is made from. Columns are left out that count, judge or say where a row stood.
+
+    Raises KeyError for a table that is none of ours.
+    """
     return {column: found for column in TABLES[table].columns if (found := _SOURCES.get(table, {}).get(column))}
 
 
@@ -86,18 +89,18 @@ _SOURCES: Final[Mapping[str, Mapping[str, tuple[Source, ...]]]] = {
     ),
     SESSION_EVENTS.name: {
         **_same(SESSION_EVENTS.name, EVENTS_BY_DATE.name),
-        **_from(SESSION_RUNS.name, {"session_id": _START}),
+        **_from(SESSION_RUNS.name, {"session_id": _SESSION_ID}),
     },
     SESSIONS.name: _from(
         SESSION_RUNS.name,
         {
-            "session_id": _START,
+            "session_id": _SESSION_ID,
             "customer_id": ("customer_id",),
             "session_start": ("start_us",),
             "session_end": ("end_us",),
             "event_count": ("events",),
             "page_views": ("page_views",),
-            "duration_seconds": _END,
+            "duration_seconds": ("start_us", "end_us"),
             "platforms": ("platforms",),
         },
     ),
@@ -107,7 +110,7 @@ _SOURCES: Final[Mapping[str, Mapping[str, tuple[Source, ...]]]] = {
             "customer_id": ("customer_id",),
             "page_views": ("page_views",),
             "events": ("events",),
-            "sessions": _START,
+            "sessions": _SESSION_ID,
             "active_minutes": ("active_us",),
         },
     ),

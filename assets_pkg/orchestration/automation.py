@@ -4,7 +4,6 @@ The condition looks at the lake and not at events: an update that came while a r
 or that nobody told Dagster of (a restored backup, a killed process) is seen like any other, on the next tick.
 """
 
-import hashlib
 import json
 from datetime import date, timedelta
 from typing import Any, Final
@@ -21,6 +20,7 @@ from assets_pkg.orchestration.workplace import ONLY_STALE
 from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
 from assets_pkg.steps.activity import Stage
+from assets_pkg.steps.provenance import digest_of
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.windows import changed_by
 
@@ -72,7 +72,7 @@ class Stale(Condition[dg.AssetKey]):
     def _state(self, work: Workplace, day: date, inputs: str) -> str:
         """A digest of what a date is to be built from, and of what its partitions are now."""
         there = [work.lake.partition(table.name, day) for table in self._stage.tables]
-        return hashlib.blake2b(f"{inputs} {there}".encode(), digest_size=10).hexdigest()
+        return digest_of([f"{inputs} {there}"])
 
 
 def stale_by(stage: Stage, settings: Settings, policy: Policy) -> Condition[dg.AssetKey]:

@@ -13,7 +13,7 @@ from assets_pkg.contracts.feeds import FEEDS, Feed
 from assets_pkg.contracts.tables import ALERTS, CUSTOMERS_KNOWN
 from assets_pkg.orchestration.assets import Graph
 from assets_pkg.orchestration.metadata import frame, records
-from assets_pkg.orchestration.partitions import days_of_run, run_command
+from assets_pkg.orchestration.partitions import run_command
 from assets_pkg.orchestration.verdicts import Check, Evaluations, EventLog, Verdict, done, multi_check, verdict_of
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of
 from assets_pkg.policy import Policy
@@ -159,7 +159,7 @@ def _orphan_checks(feed: Feed, graph: Graph) -> dg.AssetChecksDefinition:
         days = log.days(work, feed.quarantine)
         for day in days:
             yield from log.said(spec, day, partial(_judge_orphans, work, feed, day))
-        for day in sorted({*undecided_days(work, feed)} - {*days, *days_of_run(dict(context.run.tags))}):
+        for day in sorted({*undecided_days(work, feed)} - {*days, *log.run_days}):
             verdict = _judge_orphans(work, feed, day)
             if not log.has_said(spec, day, verdict):
                 yield from log.evaluated(spec, day, verdict)

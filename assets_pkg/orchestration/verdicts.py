@@ -97,7 +97,7 @@ class EventLog:
         self._context = context
         self._instance = context.instance
         self._run = context.run.run_id
-        self._run_days = days_of_run(dict(context.run.tags))
+        self.run_days = days_of_run(dict(context.run.tags))
         self._bad_days = bad_days_of(context)
         self._judged: dict[tuple[dg.AssetKey, date], AssetCheckEvaluationTargetMaterializationData | None] = {}
 
@@ -106,13 +106,13 @@ class EventLog:
 
         In a run of no days, as *Execute all* in the web UI starts it, the newest of the table.
         """
-        if self._run_days:
+        if self.run_days:
             return self._bad_days.left(self._context)
         return sorted(work.lake.partitions(table))[-1:]
 
     def said(self, spec: dg.AssetCheckSpec, day: date, judge: Callable[[], Verdict]) -> Evaluations:
         """What a check says of a day, if it can."""
-        if not self._run_days:
+        if not self.run_days:
             yield from self.evaluated(spec, day, judge())
             return
         with self._bad_days.attempt(self._context, day):
@@ -124,7 +124,7 @@ class EventLog:
         `blocking` in the event, not in the spec alone, is what stops the steps that follow; for all days. So in a run
         over many it is not there, and a day that the check blocks is taken out of the run.
         """
-        is_alone = len(self._run_days) <= 1
+        is_alone = len(self.run_days) <= 1
         yield self._evaluation(spec, day, verdict, blocking=spec.blocking and is_alone)
         if spec.blocking and not verdict.passed and not is_alone:
             self._bad_days.add(self._context, day, f"check {spec.name}: {verdict.sentence}")

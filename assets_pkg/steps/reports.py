@@ -102,10 +102,11 @@ def raise_alerts(work: Workplace, day: date) -> list[dict[str, Any]]:
 def write_page(work: Workplace, day: date) -> Path:
     """Write report.html of `day`, from what its tables hold; gives its path. With it the day is done."""
     lake = work.lake
+    before = [told for told in days_told(day, work.policy) if told < day]
     facts = DayFacts(
         day=day,
         policy=work.policy,
-        metrics=lake.scan(DAILY_METRICS.name, [*_whole(work, days_told(day, work.policy)[:-1]), day]).collect(),
+        metrics=lake.scan(DAILY_METRICS.name, [*_whole(work, before), day]).collect(),
         alerts=lake.scan(ALERTS.name, [day]).drop(ALERTS.partition_by).collect(),
         profiles=profiles(work, day),
         files=records_of(work, day),

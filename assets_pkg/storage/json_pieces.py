@@ -1,9 +1,7 @@
 """JSON text that may be broken, cut into pieces: one object each, and each broken piece by itself (contract §8, §9).
 
 One array, JSON lines and objects one after another are read alike: commas and brackets between objects only part
-them. Where all is sound, msgspec reads a stretch of many objects at a stroke: a stretch that seems to end with an
-object and is valid by itself ends with one, since what is behind cannot change how it was read. The rest is read value
-by value by Python's json module, which says where a fault is.
+them. Where all is sound, many objects are read at a stroke (json_window.py).
 
 What is broken ends where the next object can begin:
 - at its own closing bracket, where brackets pair;
@@ -21,7 +19,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Final
 
-import msgspec
+from assets_pkg.storage.json_window import JsonWindow
 
 _BLOCK: Final = 2**20
 _MOST: Final = 20_000  # pieces in a batch
@@ -33,11 +31,8 @@ _GROWTH: Final = 4
 _SHRINKAGE: Final = 16
 _SINGLY: Final = 256  # values read one by one, at most, before a stretch is tried again
 _LOOK: Final = 2**16  # so far behind a fault a piece's closing bracket is looked for
-_HIDDEN: Final = 16  # a fault so near the window's end may be a token that was cut
-_EXPONENT: Final = 2  # what may stand behind a number that was cut: e+
 _EXCERPT: Final = 200
 
-_BETWEEN: Final = re.compile(r"[\s,\ufeff]*")  # files that were put together have byte-order marks in the middle
 _AT_OBJECT: Final = re.compile(r"\[\s*(?:(?P<object>\{)|.|$)", re.DOTALL)
 _OBJECT_END: Final = {False: re.compile(r"\}\s*(?=\{)"), True: re.compile(r"\}\s*(?=,\s*\{)")}
 _TOKEN: Final = re.compile(r'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"|["{}\[\]]')
@@ -54,13 +49,8 @@ _RESUMPTION: Final = {
 }
 _VALUE_END: Final = re.compile(r"(?=[,\]{\n])")
 
-_ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_VALUES: Final = msgspec.json.Decoder(msgspec.Raw)
-# Numbers are never made into numbers: that would be slow, and too long ones would be refused.
-_PYTHON: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
-
-class JsonPieces:
+class JsonPieces(JsonWindow):
     """The pieces of a stream by iteration, in file order, in batches, in bounded memory.
 
     Bytes that are not UTF-8 are replaced, line ends are line feeds. A broken piece, also one of more than
@@ -68,17 +58,14 @@ class JsonPieces:
     batch given last, the line on which each piece began that is no object, by its 1-based number in the file.
     """
 
+    # Files that were put together have byte-order marks in the middle.
+    _between = re.compile(r"[\s,\ufeff]*")
+
     def __init__(self, stream: IO[bytes], *, max_piece_bytes: int, block: int = _BLOCK) -> None:
-        self.lines: dict[int, int] = {}
-        self._stream = stream
-        self._longest = max_piece_bytes
-        self._block = block
         decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-        self._decode = io.IncrementalNewlineDecoder(decoder, translate=True).decode
-        self._text = ""
-        self._at = 0
-        self._ended = False
-        self._line = 1
+        decode = io.IncrementalNewlineDecoder(decoder, translate=True).decode
+        super().__init__(stream, decode, longest=max_piece_bytes, block=block)
+        self.lines: dict[int, int] = {}
         self._begun = False
         self._in_array = False
         # No object of a stretch may be too long; a character takes up to four bytes.
@@ -136,13 +123,8 @@ class JsonPieces:
 
     def _sound_objects(self, end: int) -> list[bytes]:
         """All there is up to `end`, if it is nothing but sound objects as the layout has them."""
-        stretch = self._text[self._at : end]
-        try:
-            raw = _ELEMENTS.decode(f"[{stretch}]") if self._in_array else _VALUES.decode_lines(stretch)
-        except (msgspec.DecodeError, RecursionError):
-            return []
-        found = list(map(bytes, raw))
-        if min(found) < b"{":  # every other value begins with a smaller byte than an object
+        found = self._many(end, in_array=self._in_array)
+        if not found or min(found) < b"{":  # every other value begins with a smaller byte than an object
             return []
         self._move(end)
         return found
@@ -180,21 +162,21 @@ class JsonPieces:
         while True:
             rest = len(self._text) - self._at
             try:
-                _, end = _PYTHON.raw_decode(self._text, self._at)
+                end = self._end_of_one()
             except RecursionError:
                 return False, 0
             except json.JSONDecodeError as error:
-                cut = error.msg.startswith("Unterminated") or error.pos + _HIDDEN > len(self._text)
+                cut = self._is_cut(error)
                 if cut and rest > self._longest:
                     return False, self._longest
                 if self._ended or not cut:
                     return False, min(error.pos - self._at, self._longest)
             else:
                 length = end - self._at
-                if self._ended or length + _EXPONENT < rest:  # else it may be a number that goes on
+                if self._ended or length + self._exponent < rest:  # else it may be a number that goes on
                     is_short = length <= self._longest and len(self._text[self._at : end].encode()) <= self._longest
                     return is_short, length if is_short else self._longest
-            if rest > self._longest + _EXPONENT:
+            if rest > self._longest + self._exponent:
                 return False, self._longest
             self._read_more()
 
@@ -235,28 +217,6 @@ class JsonPieces:
         length += start - self._at
         self._move(end)
         return excerpt[:length].encode()
-
-    # -- the window -------------------------------------------------------------------------------------
-
-    def _sign(self) -> str:
-        """The character with which the next piece begins, without taking it; nothing at the stream's end."""
-        while True:
-            between = _BETWEEN.match(self._text, self._at)
-            self._move(between.end() if between else self._at)
-            if self._at < len(self._text) or self._ended:
-                return self._text[self._at : self._at + 1]
-            self._read_more()
-
-    def _move(self, to: int) -> None:
-        self._line += self._text.count("\n", self._at, to)
-        self._at = to
-
-    def _read_more(self) -> None:
-        rest = self._text[self._at :]
-        # As much again as there is: a long value is tried anew each time.
-        piece = self._stream.read(max(self._block, len(rest)))
-        self._ended = not piece
-        self._text, self._at = rest + self._decode(piece, self._ended), 0
 
 
 def _closing(text: str, at: int, stop: int) -> tuple[bool, int]:

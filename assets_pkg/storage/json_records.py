@@ -21,6 +21,7 @@ import msgspec
 import polars as pl
 
 from assets_pkg.contracts.feeds import EXTRA, TEXT
+from assets_pkg.storage.json_window import JsonWindow
 from assets_pkg.storage.lines import LineBlocks, normal_line_ends
 from assets_pkg.storage.records import (
     ROW,
@@ -41,13 +42,10 @@ _NULL: Final = msgspec.Raw(b"null")
 _NO_FIELD: Final = re.compile(r'["\\\x00-\x1f]')  # msgspec has no fields of such names
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _BLANK: Final = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*")  # White_Space
-_SPACE: Final = re.compile(r"[ \t\n\r]*")  # JSON's
 _OPENING: Final = re.compile(r'[ \t\n\r]*\{[ \t\n\r]*(?:(?=")|\})')
 _COLON: Final = re.compile(r"[ \t\n\r]*:[ \t\n\r]*")
 _FOLLOWING: Final = re.compile(r'[ \t\n\r]*(?:,[ \t\n\r]*(?=")|\})')
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_VALUES: Final = msgspec.json.Decoder(msgspec.Raw)
 
 Sources = Iterator[list[bytes]]
 Members = dict[str, str | None]
@@ -358,29 +356,17 @@ def json_elements(stream: IO[bytes], *, max_element_bytes: int, block: int = _BL
         yield batch
 
 
-class _Document:
-    """A window that slides over the text of a `.json` file.
+class _Document(JsonWindow):
+    """A `.json` file's elements."""
 
-    Where an element ends only a JSON parser can tell, and Python's is slow. So a stretch that seems to end with an
-    element is given to msgspec as if it were the whole: if that is valid, the guess was right, since what is behind
-    cannot change how the stretch was read. What is left is read element by element.
-    """
-
+    _between = re.compile(r"[ \t\n\r]*")
     _GUESSES: Final = 8
     _TAIL: Final = 2**16  # the part of the window in which guesses are looked for
-    _HIDDEN: Final = 16  # a fault so near the window's end may be a token that was cut
-    _EXPONENT: Final = 2  # what may stand behind a number that was cut: e+
 
     def __init__(self, stream: IO[bytes], max_element_bytes: int, block: int) -> None:
-        self._stream = stream
-        self._longest = max_element_bytes
-        self._block = block
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._text = ""
-        self._at = 0
-        self._ended = False
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        super().__init__(stream, decode, longest=max_element_bytes, block=block)
         self._guessed = False  # in this window
-        self._line = 1
         self._count = 0
         while not self._text and not self._ended:
             self._read_more()
@@ -425,7 +411,7 @@ class _Document:
             element = self._one(in_array=in_array)
             if element is not None:
                 return [element]
-            if len(self._text) - self._at > self._longest + self._EXPONENT:
+            if len(self._text) - self._at > self._longest + self._exponent:
                 self._too_long()
             self._read_more()
 
@@ -435,13 +421,8 @@ class _Document:
         tail = max(self._at, len(self._text) - self._TAIL)
         for match in reversed([*between.finditer(self._text, tail)][-self._GUESSES :]):
             end = match.start() + 1
-            stretch = self._text[self._at : end]
-            try:
-                raw = _ELEMENTS.decode(f"[{stretch}]") if in_array else _VALUES.decode_lines(stretch)
-            except (msgspec.DecodeError, RecursionError):
-                continue
-            elements = list(map(bytes, raw))
-            if in_array or all(element.startswith(b"{") for element in elements):
+            elements = self._many(end, in_array=in_array)
+            if elements and (in_array or all(element.startswith(b"{") for element in elements)):
                 if max(map(len, elements)) > self._longest:
                     self._too_long()
                 self._count += len(elements)
@@ -454,15 +435,14 @@ class _Document:
         if not in_array and self._text[self._at] != "{":
             self._fail("only objects may stand one after another")
         try:
-            _, end = _PYTHON.raw_decode(self._text, self._at)
+            end = self._end_of_one()
         except RecursionError:
             self._fail("it is nested too deeply")
         except json.JSONDecodeError as error:
-            cut = error.msg.startswith("Unterminated") or error.pos + self._HIDDEN > len(self._text)
-            if cut and not self._ended:
+            if self._is_cut(error) and not self._ended:
                 return None
             self._fail(error.msg.removesuffix(" starting at"), error.pos)
-        if end + self._EXPONENT >= len(self._text) and not self._ended:
+        if end + self._exponent >= len(self._text) and not self._ended:
             return None  # a number may go on
         element = self._text[self._at : end].encode()
         if len(element) > self._longest:
@@ -471,24 +451,8 @@ class _Document:
         self._move(end)
         return element
 
-    def _sign(self) -> str:
-        """The next character that is no white space, without taking it; nothing at the file's end."""
-        while True:
-            self._move(_after(_SPACE, self._text, self._at))
-            if self._at < len(self._text) or self._ended:
-                return self._text[self._at : self._at + 1]
-            self._read_more()
-
-    def _move(self, to: int) -> None:
-        self._line += self._text.count("\n", self._at, to)
-        self._at = to
-
     def _read_more(self) -> None:
-        rest = self._text[self._at :]
-        # As much again as there is: a long element is tried anew each time.
-        piece = self._stream.read(max(self._block, len(rest)))
-        self._ended = not piece
-        self._text, self._at = rest + self._decode(piece, self._ended), 0
+        super()._read_more()
         self._guessed = False
 
     def _too_long(self) -> NoReturn:

@@ -68,13 +68,9 @@ class RawFile:
             return _stamp(self.location.stat())
 
     def changed_at(self) -> float:
-        """When it was last written to, moved or otherwise touched, in epoch seconds. Raises UnreadableFileError.
-
-        A time to come was set by hand or by another clock; when that was done, the folder entry tells.
-        """
+        """When it was last written to, moved or otherwise touched, in epoch seconds. Raises UnreadableFileError."""
         with _explained(self):
-            entry = self.location.stat()
-            return max(entry.st_mtime if entry.st_mtime <= time.time() else 0.0, entry.st_ctime)
+            return _changed_at(self.location.stat(), time.time())
 
     def still_holds(self, fingerprint: "Fingerprint") -> bool:
         """Whether the bytes are still those of `fingerprint`: they may have changed while they were read."""
@@ -95,9 +91,14 @@ class Fingerprint:
     stamp: str
 
 
+def _changed_at(entry: os.stat_result, now: float) -> float:
+    # A time to come was set by hand or by another clock; when that was done, the folder entry tells.
+    return max(entry.st_mtime if entry.st_mtime <= now else 0.0, entry.st_ctime)
+
+
 def _stamp(entry: os.stat_result) -> str:
     now = time.time()
-    if now - max(entry.st_mtime if entry.st_mtime <= now else 0.0, entry.st_ctime) < SETTLED_SECONDS:
+    if now - _changed_at(entry, now) < SETTLED_SECONDS:
         return ""
     return f"{entry.st_size} {entry.st_mtime_ns} {entry.st_ctime_ns} {entry.st_ino}"
 

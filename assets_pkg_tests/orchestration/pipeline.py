@@ -45,6 +45,12 @@ class Pipeline:
         """The same data and instance under another policy."""
         return Pipeline(self.bench.under(overlay), self.instance)
 
+    def versions(self) -> dict[tuple[str, date], str]:
+        """What the partitions of the tables by ingest date hold, by table and day."""
+        return {
+            (table, day): each.version for table, days in self.bench.versions().items() for day, each in days.items()
+        }
+
     def run(
         self,
         first: date = DAY,

@@ -7,7 +7,6 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets_pkg.contracts.tables import INGEST_TABLES
 from assets_pkg.orchestration.bad_days import FAILED_DAYS
 from assets_pkg_tests.orchestration.pipeline import (
     Pipeline,
@@ -29,13 +28,6 @@ GOOD = [day for day in DAYS if day != BAD]
 def fill(pipeline: Pipeline) -> None:
     for day in DAYS:
         put_files(pipeline.bench, day, good_day(day))
-
-
-def versions(pipeline: Pipeline) -> dict[tuple[str, date], str]:
-    lake = pipeline.bench.work.lake
-    return {
-        (table, day): partition.version for table in INGEST_TABLES for day, partition in lake.partitions(table).items()
-    }
 
 
 def block(pipeline: Pipeline, table: str, *days: date) -> list[Path]:
@@ -66,7 +58,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, dat
     with pipeline_in(tmp_path_factory.mktemp("undisturbed")) as pipeline:
         fill(pipeline)
         assert pipeline.run(DAYS[0], DAYS[-1]).success
-        return versions(pipeline)
+        return pipeline.versions()
 
 
 def test_one_bad_day_does_not_take_the_others_down(tmp_path: Path, undisturbed: dict[tuple[str, date], str]) -> None:
@@ -86,12 +78,12 @@ def test_one_bad_day_does_not_take_the_others_down(tmp_path: Path, undisturbed: 
         assert {(check, day) for _, check, day in evaluations(result) if check == "missing_feed"} == {
             ("missing_feed", str(day)) for day in GOOD
         }, "the good days are judged too"
-        found = versions(pipeline)
+        found = pipeline.versions()
         assert {day for table, day in found if table in {"events_clean", "daily_metrics", "alerts"}} == set(GOOD)
         obstacle.unlink()
         assert pipeline.run(BAD).success
         assert pipeline.run(DAYS[0], DAYS[-1]).success
-        assert versions(pipeline) == undisturbed
+        assert pipeline.versions() == undisturbed
 
 
 def test_a_blocking_check_takes_only_its_day_out(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from assets_pkg.contracts.feeds import FEEDS
-from assets_pkg.contracts.tables import INGEST_TABLES
 from assets_pkg.orchestration import assets, bad_days
 from assets_pkg.steps.raw import land_raw
 from assets_pkg.storage.ledger import Ledger, LedgerError
@@ -37,11 +36,6 @@ RAW = {feed.raw for feed in FEEDS.values()}
 def retried(result: Result) -> list[str]:
     """The steps that were tried again, as often as they were."""
     return [each.step_key or "" for each in result.all_events if each.event_type_value == "STEP_UP_FOR_RETRY"]
-
-
-def versions(pipeline: Pipeline) -> dict[tuple[str, date], str]:
-    lake = pipeline.bench.work.lake
-    return {(name, day): each.version for name in INGEST_TABLES for day, each in lake.partitions(name).items()}
 
 
 @contextmanager
@@ -86,7 +80,7 @@ def test_a_database_that_is_gone_for_a_moment_is_waited_for(
         for day in DAYS:
             put_files(pipeline.bench, day, good_day(day))
         assert pipeline.run(DAYS[0], DAYS[-1]).success
-        expected = versions(pipeline)
+        expected = pipeline.versions()
     outages = [BAD]
     before_raw(monkeypatch, lambda day: day in outages and outage.enter_context(closed(postgres_url, outages)))
     with instance_in_memory() as instance, ExitStack() as outage:
@@ -96,7 +90,7 @@ def test_a_database_that_is_gone_for_a_moment_is_waited_for(
         result = pipeline.run(DAYS[0], DAYS[-1])
         assert result.success
         assert set(retried(result)) == RAW, "while one waits, the others come and wait too"
-        assert versions(pipeline) == expected
+        assert pipeline.versions() == expected
 
 
 def test_what_stays_away_takes_its_day_out_after_some_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +113,7 @@ def test_what_stays_away_takes_its_day_out_after_some_tries(tmp_path: Path, monk
         run = pipeline.instance.get_run_by_id(result.run_id)
         assert run is not None
         assert run.tags[bad_days.FAILED_DAYS] == str(BAD)
-        assert {day for table, day in versions(pipeline) if table == "alerts"} == {DAYS[0], DAYS[2]}
+        assert {day for table, day in pipeline.versions() if table == "alerts"} == {DAYS[0], DAYS[2]}
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EISDIR])
