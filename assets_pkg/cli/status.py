@@ -5,7 +5,7 @@ from rich.table import Table
 
 from assets_pkg.cli.console import fail, say, wide, workplace
 from assets_pkg.cli.instance import opened_instance
-from assets_pkg.orchestration.health import HEALTH_COLUMNS, unhealthy
+from assets_pkg.orchestration.health import HEALTH_COLUMNS, not_run_yet, unhealthy
 from assets_pkg.storage.lake import LakeError
 from assets_pkg.storage.ledger import LedgerError
 
@@ -19,12 +19,15 @@ def status() -> None:
     try:
         with opened_instance() as instance:
             rows = unhealthy(work, instance, (graph.get_check_spec(key) for key in graph.asset_check_keys))
+        waiting = not_run_yet(work)
     except (LakeError, LedgerError) as error:
         fail(str(error))
-    if not rows:
+    if rows:
+        table = Table(*HEALTH_COLUMNS, title="What wants something", title_justify="left")
+        for row in rows:
+            table.add_row(*(escape(row[column]) for column in HEALTH_COLUMNS))
+        wide().print(table, crop=False)
+    else:
         say("Every partition is there and up to date.")
-        return
-    table = Table(*HEALTH_COLUMNS, title="What wants something", title_justify="left")
-    for row in rows:
-        table.add_row(*(escape(row[column]) for column in HEALTH_COLUMNS))
-    wide().print(table, crop=False)
+    for sentence in waiting:
+        say(escape(sentence))

@@ -156,7 +156,7 @@ def _judge_rule(rule: str, dataset: str) -> Callable[[Workplace, date], Verdict]
     def judge(work: Workplace, event_date: date) -> Verdict:
         for judgement in judge_event_date(work, event_date):
             if (judgement.spec.rule, judgement.dataset) == (rule, dataset):
-                verdict = verdict_of(judgement)
+                verdict = verdict_of(work, judgement, event_date)
                 if verdict.passed or is_processed(work, event_date):
                     return verdict
                 sentence = (

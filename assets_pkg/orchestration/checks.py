@@ -215,7 +215,7 @@ def _alert_checks(days: dg.PartitionsDefinition[str], policy: Policy) -> dg.Asse
             for judgement in judge_day(work, day):
                 spec = specs[judgement.spec.rule, judgement.dataset]
                 if spec.key in selected:
-                    yield from log.said(spec, day, partial(verdict_of, judgement))
+                    yield from log.said(spec, day, partial(verdict_of, work, judgement, day))
         for spec in specs.values():
             if spec.key in selected:
                 yield done(spec)

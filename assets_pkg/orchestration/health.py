@@ -12,10 +12,11 @@ from assets_pkg.orchestration.automation import REFRESH
 from assets_pkg.orchestration.maintenance import MAINTENANCE_JOB
 from assets_pkg.orchestration.metadata import records
 from assets_pkg.orchestration.notifications import failed_runs
-from assets_pkg.orchestration.partitions import run_command, span_name, spans_of
+from assets_pkg.orchestration.partitions import no_partitions, run_command, span_name, spans_of
 from assets_pkg.orchestration.verdicts import failing_days
 from assets_pkg.orchestration.workplace import ACTIVITY_JOB, DAILY_JOB, WORKPLACE, workplace_of
 from assets_pkg.policy.columns import INGEST_DATE
+from assets_pkg.steps.arrivals import days_there, still_coming
 from assets_pkg.steps.health import ailing_partitions
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.notices import NO_AXIS, NO_DAY
@@ -49,6 +50,13 @@ def unhealthy(
         for (asset, axis, state, why), days in found.items()
         if days
     ]
+
+
+def not_run_yet(work: Workplace) -> list[str]:
+    """Sentences on days that have raw files and are not run, for nothing is wrong with them. Raises LedgerError."""
+    now = datetime.now(UTC)
+    waiting = [f"{day} is not run yet: {why}." for day, why in still_coming(work, now).items()]
+    return waiting + no_partitions(work.settings, days_there(work, now.date())[1])
 
 
 def _mended(asset: str, axis: str, days: list[date]) -> tuple[str, str]:
@@ -87,7 +95,10 @@ def build_health(checks: Iterable[dg.AssetCheckSpec]) -> tuple[dg.AssetSpec, dg.
             passed=not rows,
             severity=dg.AssetCheckSeverity.WARN,
             description=_sentence(rows),
-            metadata={"partitions": records(rows, HEALTH_COLUMNS)},
+            metadata={
+                "partitions": records(rows, HEALTH_COLUMNS),
+                "not run yet": " ".join(not_run_yet(workplace_of(context))) or "none",
+            },
         )
 
     return spec, all_up_to_date

@@ -92,6 +92,14 @@ def span_name(first: date, last: date) -> str:
     return str(first) if first == last else f"{first} to {last}"
 
 
+def no_partitions(settings: Settings, days: Iterable[date]) -> list[str]:
+    """A sentence on days that have raw files and are no ingest dates; none if there are no such days."""
+    spans = ", ".join(span_name(first, last) for first, last in spans_of(days))
+    if not spans:
+        return []
+    return [f"Nobody runs {spans}: ingest dates are the days from {settings.first_day} (PIPELINE_FIRST_DAY) to today."]
+
+
 def run_command(first: date, last: date) -> str:
     """The command that processes a stretch of ingest dates, or one."""
     days = f"--date {first}" if first == last else f"--start {first} --end {last}"

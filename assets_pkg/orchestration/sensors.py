@@ -7,15 +7,15 @@ from datetime import UTC, date, datetime
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from assets_pkg.orchestration.partitions import runs_of
+from assets_pkg.orchestration.partitions import no_partitions, runs_of
 from assets_pkg.orchestration.workplace import days_at_work
 from assets_pkg.policy import Policy
 from assets_pkg.settings import Settings
-from assets_pkg.steps.arrivals import Arrivals, arrivals
+from assets_pkg.steps.arrivals import Arrivals, arrivals, days_there
 from assets_pkg.steps.provenance import digest_of
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.ledger import Ledger, is_there
-from assets_pkg.storage.raw_files import files_of_day, raw_days
+from assets_pkg.storage.raw_files import files_of_day
 from assets_pkg.storage.records import UnreadableFileError
 
 PENDING_DAYS = "pending_days"
@@ -66,13 +66,14 @@ def build_raw_files(job: UnresolvedAssetJobDefinition, settings: Settings, polic
         before: dict[str, str] = json.loads(context.cursor or "{}")
         done, due, waiting = {}, list[Arrivals](), []
         at_work = days_at_work(context.instance)
-        for day in raw_days(work.raw_root):
+        days, others = days_there(work, now.date())
+        for day in days:
             looks = _looks(work, day)
             if before.get(str(day)) == looks:
                 done[str(day)] = looks
             elif day in at_work:
                 waiting.append(f"{day} is being processed")
-            elif settings.first_day <= day <= now.date():
+            else:
                 found = arrivals(work, day, now)
                 why = found.waits_for(policy, now)
                 if why is None:
@@ -84,7 +85,9 @@ def build_raw_files(job: UnresolvedAssetJobDefinition, settings: Settings, polic
         return dg.SensorResult(
             run_requests=list(_requests(due)),
             cursor=json.dumps(done),
-            skip_reason=None if due else "; ".join(waiting) or "No file is new.",
+            skip_reason=None
+            if due
+            else " ".join([f"{'; '.join(waiting) or 'No file is new'}.", *no_partitions(settings, others)]),
         )
 
     return raw_files

@@ -14,8 +14,10 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from assets_pkg.orchestration.metadata import frame
 from assets_pkg.orchestration.partitions import days_of_run
 from assets_pkg.orchestration.workplace import WORKPLACE, bad_days_of, only_stale, workplace_of
+from assets_pkg.steps.evidence import evidence
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.alerts import Judgement
 
@@ -76,12 +78,17 @@ def multi_check(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinition:
     return judge_all
 
 
-def verdict_of(judgement: Judgement) -> Verdict:
-    """What an alert rule says, as a check: for people to look at, however severe; it stops nothing."""
+def verdict_of(work: Workplace, judgement: Judgement, day: date) -> Verdict:
+    """What an alert rule says of a day, as a check: for people to look at, however severe; it stops nothing.
+
+    If it fired, with what the numbers come from.
+    """
     sentence = f"{judgement.message}. {judgement.spec.advice}" if judgement.fired else f"{judgement.message}."
     facts = {name: _fact(value) for name, value in judgement.details.items()}
-    severity = dg.AssetCheckSeverity.WARN
-    return Verdict(not judgement.fired, sentence, {**facts, "severity of the alert": judgement.severity}, severity)
+    facts["severity of the alert"] = judgement.severity
+    if judgement.fired:
+        facts |= {what: frame(rows) for what, rows in evidence(work, judgement, day).items()}
+    return Verdict(not judgement.fired, sentence, facts, dg.AssetCheckSeverity.WARN)
 
 
 def _fact(value: Any) -> Any:

@@ -144,7 +144,7 @@ def _feed(facts: DayFacts, feed: Feed) -> dict[str, Any]:
     trends = _trends(facts, value)
     said = _trends_said(feed, trends)
     days = TREND.of(facts.day)
-    rejected = facts.rejected[feed.name]
+    rejected = [_rejected(*row) for row in facts.rejected[feed.name].iter_rows()]
     return {
         "name": feed.name,
         "total": total,
@@ -169,7 +169,8 @@ def _feed(facts: DayFacts, feed: Feed) -> dict[str, Any]:
         ],
         "quarantine": int(value.get((facts.day, QUARANTINE), 0)),
         "quarantine_table": feed.quarantine,
-        "rejected": [_rejected(*row) for row in rejected.iter_rows()],
+        "rejected": rejected,
+        "first_with": {reason: number for number, row in reversed([*enumerate(rejected)]) for reason in row["reasons"]},
     }
 
 

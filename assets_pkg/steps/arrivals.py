@@ -16,7 +16,7 @@ from assets_pkg.policy import Policy
 from assets_pkg.steps.provenance import digest_of
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.ledger import is_there
-from assets_pkg.storage.raw_files import RawFile, files_of_day
+from assets_pkg.storage.raw_files import RawFile, files_of_day, raw_days
 from assets_pkg.storage.records import UnreadableFileError
 from assets_pkg.transforms.alerts import some
 
@@ -64,6 +64,23 @@ def due(policy: Policy, feed: str, day: date) -> datetime:
     """Until when a feed's files of a day are waited for."""
     hours: float = getattr(policy.arrival.deadline_hours, feed)
     return datetime.combine(day, time(), UTC) + timedelta(days=1, hours=hours)
+
+
+def days_there(work: Workplace, today: date) -> tuple[list[date], list[date]]:
+    """The days that have a raw folder, in order: those that are ingest dates by today, and those that are none."""
+    days = raw_days(work.raw_root) if work.raw_root.is_dir() else []
+    first = work.settings.first_day
+    return [day for day in days if first <= day <= today], [day for day in days if not first <= day <= today]
+
+
+def still_coming(work: Workplace, now: datetime) -> dict[date, str]:
+    """The days that were not processed yet since their files are still coming, and what is waited for.
+
+    Raises LedgerError.
+    """
+    processed = work.lake.partitions(ALERTS.name)
+    found = (arrivals(work, day, now) for day in days_there(work, now.date())[0] if day not in processed)
+    return {each.day: why for each in found if (why := each.waits_for(work.policy, now))}
 
 
 def arrivals(work: Workplace, day: date, now: datetime) -> Arrivals:

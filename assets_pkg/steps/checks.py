@@ -132,10 +132,22 @@ def rejected_rows(work: Workplace, feed: Feed, day: date) -> RejectedRows:
     return RejectedRows(total, int(joined["rows"].sum()), reasons_table, preview(work, feed, day))
 
 
-def preview(work: Workplace, feed: Feed, day: date) -> pl.DataFrame:
-    """The first rejected rows: where they are, why, and what they say, as JSON of the columns that say anything."""
-    quarantine = work.lake.scan(feed.quarantine, [day]).sort(ADDRESS)
-    rows = quarantine.head(work.policy.checks.sample_rows).collect(engine="streaming")
+def _has(reason: str) -> pl.Expr:
+    return pl.col("reject_reason").str.split(SEPARATOR).list.contains(reason)
+
+
+def preview(work: Workplace, feed: Feed, day: date, reason: str | None = None) -> pl.DataFrame:
+    """The first rejected rows, of one reason if given, in order of file and row.
+
+    Where they are, why, and what they say, as JSON of the columns that say anything.
+    """
+    quarantine = work.lake.scan(feed.quarantine, [day])
+    rows = (
+        (quarantine.filter(_has(reason)) if reason else quarantine)
+        .sort(ADDRESS)
+        .head(work.policy.checks.sample_rows)
+        .collect(engine="streaming")
+    )
     said = [
         json.dumps({name: value for name, value in row.items() if value}, ensure_ascii=False)
         for row in rows.select(*feed.raw_columns, RAW_TEXT).iter_rows(named=True)
@@ -159,8 +171,7 @@ def healable_orphans(work: Workplace, feed: Feed, day: date) -> Healable:
     none = pl.DataFrame(schema=TABLES[feed.quarantine].schema).select(columns)
     if not orphans or day not in undecided_days(work, feed, [day]):
         return Healable(orphans, 0, none)
-    is_orphan = pl.col("reject_reason").str.split(SEPARATOR).list.contains(ORPHAN)
-    rows = work.lake.scan(feed.quarantine, [day]).filter(is_orphan).select(columns)
+    rows = work.lake.scan(feed.quarantine, [day]).filter(_has(ORPHAN)).select(columns)
     named = rows.with_columns(pl.col("customer_id").str.strip_chars())
     known = customers_as_of(work, day).lazy().select("customer_id")
     found = named.join(known, on="customer_id", how="semi").collect(engine="streaming").sort(ADDRESS)

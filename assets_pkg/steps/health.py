@@ -8,14 +8,13 @@ from typing import Final
 from assets_pkg.contracts.feeds import FEEDS, Feed
 from assets_pkg.contracts.tables import ALERTS, CUSTOMERS_KNOWN, DAILY_METRICS
 from assets_pkg.steps.activity import STAGES
-from assets_pkg.steps.arrivals import arrivals
+from assets_pkg.steps.arrivals import arrivals, days_there
 from assets_pkg.steps.clean import clean_inputs
 from assets_pkg.steps.known import up_to_date
 from assets_pkg.steps.provenance import is_built_from
 from assets_pkg.steps.reports import judged_from, measured_from, report_paths
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.ledger import is_there
-from assets_pkg.storage.raw_files import raw_days
 
 MISSING: Final = "missing"  # never made, though there is what it is made from
 LOST: Final = "lost"  # a data file is gone, or cut off
@@ -39,8 +38,7 @@ def ailing_partitions(work: Workplace, now: datetime) -> list[Ailment]:
 
 
 def _of_ingest_dates(work: Workplace, now: datetime) -> Iterator[Ailment]:
-    there = raw_days(work.raw_root) if work.raw_root.is_dir() else []
-    days = {day for day in there if work.settings.first_day <= day <= now.date()}
+    days = set(days_there(work, now.date())[0])
     for feed in FEEDS.values():
         days |= work.lake.partitions(feed.raw).keys()
     known = up_to_date(work, days)

@@ -89,6 +89,13 @@ def test_new_days_are_requested_as_stretches_and_once(desk: Desk) -> None:
     assert desk.tick() == []
 
 
+def test_folders_that_are_no_ingest_dates_are_told_of_and_never_requested(desk: Desk) -> None:
+    put_files(desk.bench, date(2024, 12, 31), good_day(date(2024, 12, 31)))
+    assert desk.tick() == []
+    assert desk.said is not None
+    assert desk.said.startswith("No file is new. Nobody runs 2024-12-31: ingest dates are the days from 2025-01-01 (")
+
+
 def test_a_new_file_and_other_bytes_request_exactly_their_days(desk: Desk) -> None:
     for day in (D1, D2, D3):
         put_files(desk.bench, day, good_day(day))
@@ -163,7 +170,7 @@ def test_a_day_that_is_being_processed_is_left_alone_until_then(desk: Desk, tags
         desk.pipeline.defs.resolve_job_def(DAILY_JOB), tags=tags, status=dg.DagsterRunStatus.STARTED
     )
     assert desk.tick() == []
-    assert desk.said == f"{D1} is being processed"
+    assert desk.said == f"{D1} is being processed."
     assert desk.scheduled(MORNING) == (None, f"{D1} is being processed.")
     desk.pipeline.instance.report_run_failed(run)
     assert desk.tick() == [[D1]]

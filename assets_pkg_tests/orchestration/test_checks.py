@@ -1,9 +1,11 @@
 """Every check, executed through Dagster on the real lake: it passes on good data, fails on bad, and says why."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -11,13 +13,16 @@ import pytest
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
 from dagster._core.test_utils import instance_for_test
 
-from assets_pkg.contracts.feeds import EVENTS, FEEDS, Feed
+from assets_pkg.contracts.feeds import CUSTOMERS, EVENTS, FEEDS, ORDERS, Feed
 from assets_pkg.contracts.tables import INGEST_TABLES
 from assets_pkg.orchestration.assets import Graph
 from assets_pkg.orchestration.checks import build_checks
 from assets_pkg.orchestration.workplace import WORKPLACE, workplace_of, workplace_resource
 from assets_pkg.transforms.alerts import ACTIVITY_SPECS, SEVERITIES, SPECS
 from assets_pkg_tests.orchestration.pipeline import (
+    CUSTOMERS_A_DAY,
+    HOURS,
+    ORDERS_A_DAY,
     QUIET,
     Pipeline,
     evaluations,
@@ -134,6 +139,63 @@ def test_an_alert_rule_passes_on_a_good_day_and_fails_on_a_bad_one(week: Week, r
     assert good.description is not None
     assert SPECS[rule].advice not in good.description
     assert not bad.blocking
+
+
+@EACH_FEED
+def test_a_failed_alert_rule_shows_the_files_its_numbers_come_from(week: Week, feed: Feed) -> None:
+    def shown(rule: str, asset: str) -> Any:
+        return facts(week.of(asset, rule, BAD_DAY[rule]))["files of the day"]
+
+    assert shown("missing_feed", feed.raw) == "none"
+    sound, cut = shown("failed_file", feed.raw)
+    assert (sound["status"], sound["note"]) == ("SUCCESS", "")
+    assert (cut["file"], cut["status"]) == (f"ingest_date={BROKEN}/{feed.name}_raw_2.csv.gz", "FAILED")
+    assert cut["note"]
+    drifted = {each["file"].split("/")[1]: each["columns nobody knows"] for each in shown("schema_drift", feed.raw)}
+    assert drifted == {f"{feed.name}_raw.csv": "", f"{feed.name}_raw_2.csv": "new"}
+    (repeated,) = shown("duplicate_rate", feed.clean_table)
+    assert repeated["copies"] == repeated["records"] * 3 / 4
+    assert repeated["same id"] == 0
+
+
+@EACH_FEED
+def test_a_failed_alert_rule_shows_the_days_it_was_compared_with(week: Week, feed: Feed) -> None:
+    usual = CUSTOMERS_A_DAY if feed is CUSTOMERS else ORDERS_A_DAY if feed is ORDERS else HOURS
+    for rule, metric, then in (("volume_drop", "total", 0), ("volume_spike", "total", 4 * usual)):
+        by_day = {
+            row["ingest_date"]: row["value"]
+            for row in facts(week.of(feed.raw, rule, BAD_DAY[rule]))[f"{metric} by day"]
+        }
+        assert by_day[str(DAYS[0])] == usual
+        assert by_day[str(BAD_DAY[rule])] == then
+        assert list(by_day) == [str(day) for day in DAYS if day <= BAD_DAY[rule]]
+    (*_, last) = facts(week.of(feed.quarantine, "quarantine_rate", STRANGE))["quarantine_rate by day"]
+    assert (last["ingest_date"], last["value"] > 0.2) == (str(STRANGE), True)
+
+
+def test_a_failed_alert_rule_shows_the_first_rows_with_file_and_row(week: Week) -> None:
+    def shown(rule: str, asset: str, what: str) -> Any:
+        return facts(week.of(asset, rule, BAD_DAY[rule]))[what]
+
+    path = f"ingest_date={STRANGE}/events_raw_2.csv"
+    late = shown("late_beyond_window", EVENTS.clean_table, "late events (first)")
+    assert [(row["source_file"], row["source_row"], row["event_id"]) for row in late] == [(path, 1, "late")]
+    orphans = shown("orphan_rate", EVENTS.quarantine, "orphans (first)")
+    assert [(row["source_file"], row["source_row"]) for row in orphans] == [(path, row) for row in range(2, 12)]
+    assert {row["reject_reason"] for row in orphans} == {"orphan_customer_id"}
+    rejected = shown("quarantine_rate", "customers_quarantine", "rejected rows (first)")
+    assert [json.loads(row["row"])["created_at"] for row in rejected] == ["soon"] * 3
+    (reason,) = shown("quarantine_rate", "customers_quarantine", "reasons")
+    assert (reason["reason"], reason["rows"]) == ("invalid_created_at", 3)
+    hours = shown("hourly_coverage", EVENTS.clean_table, "hours")
+    assert [(row["hour"], row["clean_events"]) for row in hours] == [(f"{hour:02d}", 0) for hour in range(24)]
+
+
+def test_an_alert_rule_that_did_not_fire_shows_its_numbers_alone(week: Week) -> None:
+    for rule, spec in SPECS.items():
+        for asset in spec.tables.values():
+            said = week.of(asset, rule, GOOD).metadata
+            assert not [name for name, value in said.items() if isinstance(value, dg.TableMetadataValue)], rule
 
 
 @EACH_FEED
@@ -348,7 +410,7 @@ def test_a_failed_check_stops_what_follows_if_it_blocks(tmp_path: Path, asset: s
     bench = Workbench(tmp_path)
     put_files(bench, DAY, good_day(DAY))
     if check == "row_rules":
-        bench.put("events_raw_2.csv", feed_csv("events", {"event_id": "", "customer_id": "c1"}))
+        bench.put("events_raw_2.csv", feed_csv("events", *({"event_id": "", "customer_id": f"x{n}"} for n in range(9))))
     bench.clean_feeds()
     graph = Graph(bench.settings, bench.work.policy)
     specs = [
@@ -391,6 +453,10 @@ def test_a_failed_check_stops_what_follows_if_it_blocks(tmp_path: Path, asset: s
 
 
 def test_the_policy_says_how_many_rejected_rows_are_worth_a_warning(week: Week) -> None:
+    assert week.pipeline.bench.work.policy.checks.row_rules_max_rate == 0.1
+    strict = week.pipeline.under({"checks": {"row_rules_max_rate": 20 / 45 - 0.001}})
+    (only,) = evaluations(strict.check(("events_quarantine", "row_rules"), first=STRANGE)).values()
+    assert not only.passed
     lenient = week.pipeline.under({"checks": {"row_rules_max_rate": 0.5}})
     result = lenient.check(("events_quarantine", "row_rules"), first=STRANGE)
     (only,) = evaluations(result).values()

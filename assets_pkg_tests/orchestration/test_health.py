@@ -2,14 +2,14 @@
 
 import shlex
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, INGEST_TABLES
-from assets_pkg.orchestration.health import unhealthy
+from assets_pkg.orchestration.health import not_run_yet, unhealthy
 from assets_pkg_tests.orchestration.pipeline import Pipeline, command_line, good_day, pipeline_in, put_files
 from assets_pkg_tests.workbench import DAY, days_from, feed_csv
 
@@ -77,6 +77,23 @@ def test_a_day_whose_files_are_still_coming_is_not_missing(tmp_path: Path) -> No
     with pipeline_in(tmp_path) as pipeline:
         put_files(pipeline.bench, D1, good_day(D1))
         assert ailing(pipeline) == {}
+        (said,) = not_run_yet(pipeline.bench.work)
+        assert said.startswith(f"{D1} is not run yet: 3 files changed a moment ago (ingest_date={D1}/")
+        assert not_run_yet(pipeline.under(AT_ONCE).bench.work) == []
+
+
+def test_raw_folders_that_are_no_ingest_dates_are_told_of(tmp_path: Path) -> None:
+    with pipeline_in(tmp_path) as made:
+        pipeline = made.under(AT_ONCE)
+        to_come = datetime.now(UTC).date() + timedelta(days=3)
+        for day in (date(2024, 12, 30), date(2024, 12, 31), D1, to_come):
+            put_files(pipeline.bench, day, good_day(day))
+        assert set(ailing(pipeline).values()) == {str(D1)}
+        (said,) = not_run_yet(pipeline.bench.work)
+        assert said == (
+            f"Nobody runs 2024-12-30 to 2024-12-31, {to_come}: ingest dates are the days from 2025-01-01 "
+            "(PIPELINE_FIRST_DAY) to today."
+        )
 
 
 def test_lost_data_files_are_told_of_and_mended(pipeline: Pipeline) -> None:

@@ -259,7 +259,7 @@ def photograph_graph(page: Page, picture: Path) -> None:
 def test_a_failed_check_says_what_is_wrong_and_shows_the_rows(
     web_ui: WebUi, backfill: dict[str, Any], page: Page, pictures: Path
 ) -> None:
-    feed = FEEDS["events"]
+    feed = FEEDS["orders"]
     key = {"path": [feed.quarantine]}
     found = web_ui.ask(_CHECKS, key=key, check="row_rules")["assetCheckExecutions"]
     latest = found[0]["evaluation"]
@@ -270,11 +270,11 @@ def test_a_failed_check_says_what_is_wrong_and_shows_the_rows(
     page.goto(web_ui.url(f"/assets/{feed.quarantine}?view=checks"))
     page.get_by_text("row_rules", exact=True).first.click()
     expect(page.get_by_text(latest["description"])).to_be_visible()
-    assert latest["description"].startswith(f"{of_day.height:,} of 2,000 rows rejected, most for orphan_customer_id (")
+    assert latest["description"].startswith(f"{of_day.height:,} of 89 rows rejected, most for duplicate_order_id (")
     # The reasons with their counts, and rejected rows as they came.
-    expect(page.get_by_role("cell", name="orphan_customer_id", exact=True).first).to_be_visible()
-    first = of_day.sort("source_file", "source_row").row(0, named=True)
-    line = page.get_by_role("row").filter(has_text=first["event_id"]).first
+    expect(page.get_by_role("cell", name="duplicate_order_id", exact=True).first).to_be_visible()
+    first = of_day.drop_nulls("order_id").sort("source_file", "source_row").row(0, named=True)
+    line = page.get_by_role("row").filter(has_text=first["order_id"]).first
     expect(line).to_contain_text(first["reject_reason"])
     page.screenshot(path=pictures / "failed_check.png")
 

@@ -303,6 +303,19 @@ def test_the_first_rejected_rows_are_shown_with_the_command_that_explains_them(p
     )
 
 
+def test_a_reason_leads_to_the_first_row_that_is_shown_with_it(page: Page) -> None:
+    rows = {each.attributes["id"]: each.text for each in page.section("rejected").all("article")}
+    led = {link.text: link.attributes["href"].removeprefix("#") for link in page.section("reasons").all("a")}
+    assert led == {
+        "invalid_event_time": "events-0",
+        "missing_customer_id": "events-1",
+        "orphan_customer_id": "events-2",
+        "missing_column:currency": "orders-0",
+    }
+    for reason, row in led.items():
+        assert reason in rows[row]
+
+
 def test_files_are_listed_with_what_became_of_them_those_that_failed_first(page: Page) -> None:
     folder = "ingest_date=2025-12-10"
     assert page.section("files").rows() == [
@@ -445,7 +458,9 @@ def test_the_page_loads_nothing_and_runs_nothing(page: Page) -> None:
     links = {
         value for each in everything for name, value in each.attributes.items() if name in {"href", "src", "xlink:href"}
     }
-    assert links == {"data:,", "validation_report.json", "alerts.json"}
+    inside = {link for link in links if link.startswith("#")}
+    assert links - inside == {"data:,", "validation_report.json", "alerts.json"}
+    assert inside <= {f"#{each.attributes['id']}" for each in everything if "id" in each.attributes}
     assert not any(name.startswith("on") for each in everything for name in each.attributes)
     (style,) = page.root.all("style")
     assert not re.search(r"url\(|@import|://", style.text)
@@ -470,8 +485,10 @@ def test_every_colour_of_a_picture_is_one_of_the_pages_own_in_light_and_in_dark(
         assert f"{name}: #" in dark
 
 
-def test_elements_have_no_ids_but_those_of_the_parts(page: Page) -> None:
-    assert [each.attributes["id"] for each in page.root.every() if "id" in each.attributes] == SECTIONS
+def test_elements_have_no_ids_but_those_of_the_parts_and_of_rejected_rows(page: Page) -> None:
+    ids = [each.attributes["id"] for each in page.root.every() if "id" in each.attributes]
+    rows = ["events-0", "events-1", "events-2", "orders-0"]
+    assert ids == [*SECTIONS[:-1], *rows, SECTIONS[-1]]
 
 
 def test_a_picture_that_stands_alone_is_an_image_with_colours_of_its_own() -> None:
