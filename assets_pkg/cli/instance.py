@@ -22,7 +22,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from sqlalchemy.exc import SQLAlchemyError
 
 from assets_pkg.cli.console import INTERRUPTED, err, fail, say
+from assets_pkg.contracts.feeds import EVENTS
 from assets_pkg.orchestration.launcher import PROCESS, command_is_gone
+from assets_pkg.orchestration.materialize import untold_days
 from assets_pkg.orchestration.partitions import RunOfDays, range_tags, runs_of, spans_of
 from assets_pkg.orchestration.workplace import ACTIVITY_JOB, DAILY_JOB, ONLY_STALE, VERIFY
 from assets_pkg.steps.activity import MEASURE, reach
@@ -33,8 +35,12 @@ from assets_pkg.storage.ledger import LedgerError
 
 @dataclass
 class Processed:
-    """What runs did: the ingest dates they processed, the event dates they refreshed, since when."""
+    """What runs did: the ingest dates they processed, the event dates they refreshed, since when.
 
+    `had`: ingest dates that were processed before that.
+    """
+
+    had: frozenset[date]
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     succeeded: bool = True
     ingest_dates: list[date] = field(default_factory=list)
@@ -46,7 +52,7 @@ def process(days: list[date], work: Workplace, *, verify: bool = False) -> Proce
 
     Then refresh the event dates that all of these touch.
     """
-    done = Processed()
+    done = Processed(_processed(work))
     with opened_instance() as instance, _interruptible():
         bury_dead_runs(instance)
         try:
@@ -76,6 +82,13 @@ def _interruptible() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         fail(INTERRUPTED)
+
+
+def _processed(work: Workplace) -> frozenset[date]:
+    try:
+        return frozenset(work.lake.partitions(EVENTS.clean_table))
+    except LakeError:
+        return frozenset()  # the run will say so
 
 
 def _pending(work: Workplace) -> list[date]:
@@ -134,10 +147,14 @@ class _Runner:
         return all(result.success for result in results)
 
     def refresh(self, ingest_dates: list[date], work: Workplace) -> bool:
-        """Bring the event dates up to date that ingest dates touch, if any is not; whether all succeeded."""
-        reached = reach(work, ingest_dates)
+        """Bring event dates up to date, those that ingest dates touch and all others; whether all succeeded."""
         try:
-            if not any(stage.stale(work, dates, by_any_code=False) for stage, dates in reached.items()):
+            reached = reach(work, ingest_dates)
+            if not any(
+                stage.stale(work, dates, by_any_code=False)
+                or untold_days(self._instance, work.lake, stage.names, dates)
+                for stage, dates in reached.items()
+            ):
                 return True
         except LakeError as error:
             fail(str(error))

@@ -22,7 +22,7 @@ from assets_pkg.contracts.tables import (
     RESTATEMENTS,
 )
 from assets_pkg.orchestration.partitions import days_between, run_command
-from assets_pkg.steps.checks import healable_orphans, undecided_days
+from assets_pkg.steps.checks import healable_orphans, healable_said, undecided_days
 from assets_pkg.steps.files import file_lives, vanished_files
 from assets_pkg.steps.landed import is_processed
 from assets_pkg.steps.workplace import Workplace
@@ -108,12 +108,9 @@ def _show_healable(work: Workplace) -> None:
         if not feed.policy(work.policy).check_orphans:
             continue
         for day in undecided_days(work, feed):
-            if (found := healable_orphans(work, feed, day)).healable:
-                say(
-                    f"[yellow]Healable:[/] {found.healable:,} of {found.orphans:,} orphans of {feed.quarantine} {day} "
-                    f"name customers who are known by now; `{run_command(day, day)}` heals them.",
-                    err,
-                )
+            if not (found := healable_orphans(work, feed, day)).is_decided:
+                said = f"{feed.name} {day}: {healable_said(feed, day, found)}"
+                say(f"[yellow]Healable:[/] {said}; `{run_command(day, day)}` heals them.", err)
 
 
 def show_tables(done: Processed, work: Workplace) -> int:
@@ -124,8 +121,8 @@ def show_tables(done: Processed, work: Workplace) -> int:
     if done.event_dates:
         out.print(_happened(lake, done.event_dates, f"What customers did, by event date{after}"))
     # That a day has other numbers once its own files have come is no news.
-    others = sorted(set(done.event_dates) - set(done.ingest_dates))
-    restated = lake.scan(RESTATEMENTS.name, others).filter(pl.col("restated_at") >= done.since).collect()
+    known = sorted(set(done.event_dates) - (set(done.ingest_dates) - done.had))
+    restated = lake.scan(RESTATEMENTS.name, known).filter(pl.col("restated_at") >= done.since).collect()
     if restated.height:
         out.print(_restated(restated))
     # Early and late events alone make a date look as if almost nothing happened: no reason to wake anybody.

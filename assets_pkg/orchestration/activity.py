@@ -32,6 +32,7 @@ from assets_pkg.steps.activity import (
     Measured,
     Stage,
     ingest_dates_of,
+    last_measured,
 )
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.windows import BESIDE, Window, compared, landing
@@ -93,9 +94,15 @@ def _stage(
         work = workplace_of(context)
         told = Materializations(context, specs, work.lake)
         days = told.days()
-        for event_date in stage.stale(work, days, by_any_code=False) if only_stale(context) else days:
+        stale, again = set(days), set[date]()
+        if only_stale(context):
+            stale = set(stage.stale(work, days, by_any_code=False))
+            again = told.untold(days) - stale
+        for event_date in sorted(stale | again):
             with told.attempt(event_date):
                 result = stage.build(work, event_date)
+                if stage is MEASURE and event_date in again:
+                    result = last_measured(work, event_date)
                 for asset, said in facts(work, event_date, result).items():
                     told.made(asset, event_date, said)
         yield from told.done()

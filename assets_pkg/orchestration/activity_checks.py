@@ -17,6 +17,7 @@ from assets_pkg.contracts.tables import (
     SESSION_EVENTS,
     SESSION_RUNS,
     SESSIONS,
+    USER_DAILY,
 )
 from assets_pkg.orchestration.assets import Graph
 from assets_pkg.orchestration.metadata import frame
@@ -70,7 +71,9 @@ def _session_checks(graph: Graph) -> list[Check]:
             find.__name__,
             asset=asset,
             description=description,
-            additional_deps=[table.name for table in (EVENTS_BY_DATE, SESSION_RUNS, SESSIONS) if table.name != asset],
+            additional_deps=[
+                table.name for table in (EVENTS_BY_DATE, SESSION_RUNS, SESSIONS, USER_DAILY) if table.name != asset
+            ],
             blocking=True,
             partitions_def=graph.event_dates,
         )
@@ -80,13 +83,13 @@ def _session_checks(graph: Graph) -> list[Check]:
         check(
             each_in_one_session,
             SESSION_EVENTS.name,
-            "Every event of the date stands in exactly one session.",
+            "Every event of the date stands in exactly one session, and sessions have no others.",
             beside=True,
         ),
         check(
             sessions_add_up,
             SESSIONS.name,
-            "Event counts of sessions add up to events_by_date, over both midnights.",
+            "Event counts of sessions, and of customers, add up to events_by_date, over both midnights.",
             beside=True,
         ),
         check(
@@ -130,6 +133,7 @@ def _events_state(work: Workplace, event_date: date) -> str:
 def _sessions_state(work: Workplace, event_date: date) -> str:
     own, three = [event_date], BESIDE.of(event_date)
     sources = {EVENTS_BY_DATE.name: own, SESSION_EVENTS.name: own, SESSION_RUNS.name: three, SESSIONS.name: three}
+    sources[USER_DAILY.name] = own
     return built_from(inputs_of(work, ("activity", "checks"), sources))
 
 

@@ -20,6 +20,7 @@ from assets_pkg.policy import Policy
 from assets_pkg.steps.checks import (
     conservation,
     healable_orphans,
+    healable_said,
     rejected_rows,
     schema_failures,
     undecided_days,
@@ -146,7 +147,7 @@ def _orphan_checks(feed: Feed, graph: Graph) -> dg.AssetChecksDefinition:
     spec = dg.AssetCheckSpec(
         HEALABLE,
         asset=feed.quarantine,
-        description=f"No {feed.name} are in quarantine as orphans of customers who are known as of their day by now.",
+        description=f"No {feed.name} are orphans, or are none, by customers files that came or changed since.",
         additional_deps=[CUSTOMERS_KNOWN.name],
         partitions_def=graph.ingest_dates,
     )
@@ -174,17 +175,17 @@ def _judge_orphans(work: Workplace, feed: Feed, day: date) -> Verdict:
     facts = {
         "orphans": found.orphans,
         "orphans whose customer is known by now": found.healable,
+        "clean rows whose customer is known no more": found.orphaned,
         "command": run_command(day, day),
         "rows (first)": frame(found.first),
     }
-    sentence = "No orphan's customer has become known since."
-    if found.healable:
+    sentence = "No row's customer has become known since, or unknown."
+    if not found.is_decided:
         sentence = (
-            f"{found.healable:,} of {found.orphans:,} orphans name customers who are known as of {day} by now: "
-            f"customers files came or changed since. Run {day} again (materialize it, or give the command below) to "
-            "heal them."
+            f"{healable_said(feed, day, found)}: customers files came or changed since. Run {day} again (materialize "
+            "it, or give the command below) to heal them."
         )
-    return Verdict(not found.healable, sentence, facts, dg.AssetCheckSeverity.WARN)
+    return Verdict(found.is_decided, sentence, facts, dg.AssetCheckSeverity.WARN)
 
 
 def _alert_checks(days: dg.PartitionsDefinition[str], policy: Policy) -> dg.AssetChecksDefinition:

@@ -4,7 +4,7 @@ A `MaterializeResult` of a range run gives all its partitions one data version. 
 equal rows, so what is downstream is stale exactly when something changed. Tests pin down what this leans on.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
 from typing import Any
@@ -26,6 +26,22 @@ from assets_pkg.storage.lake import Lake
 _NEVER = "none"  # the version of an input that was never made
 
 
+def untold_days(instance: dg.DagsterInstance, lake: Lake, tables: Iterable[str], days: Iterable[date]) -> set[date]:
+    """The days of which Dagster does not know what a table holds: whoever made that was killed before it told."""
+    asked = {day: str(day) for day in days}
+    found = set()
+    for table in tables:
+        held = {day: partition.version for day, partition in lake.partitions(table).items() if day in asked}
+        told = instance.event_log_storage.get_latest_tags_by_partition(
+            dg.AssetKey(table),
+            dg.DagsterEventType.ASSET_MATERIALIZATION,
+            [DATA_VERSION_TAG],
+            asset_partitions=[asked[day] for day in held],
+        )
+        found |= {day for day, version in held.items() if told.get(asked[day], {}).get(DATA_VERSION_TAG) != version}
+    return found
+
+
 class Materializations:
     """What a step made, asset by asset and day by day. Make it before the step reads its inputs."""
 
@@ -39,6 +55,10 @@ class Materializations:
     def days(self) -> list[date]:
         """Those of the step's days that did not go wrong before."""
         return self._bad_days.left(self._context)
+
+    def untold(self, days: Iterable[date]) -> set[date]:
+        """Those of the days of which what was made before was not told."""
+        return untold_days(self._context.instance, self._lake, self._specs, days)
 
     def attempt(self, day: date) -> AbstractContextManager[None]:
         """Make a day's partitions; if that fails, the step's other days go on."""

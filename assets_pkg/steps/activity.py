@@ -6,7 +6,7 @@ Each carries a digest of the versions it was built from, so what is out of date 
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ from assets_pkg.storage.lake import LakeError
 from assets_pkg.transforms import sessions as transform
 from assets_pkg.transforms.activity import activity_metrics, restated
 from assets_pkg.transforms.alerts import Judgement, alerts_frame, fired_alerts, judge_activity
-from assets_pkg.transforms.windows import BESIDE, compared, landing
+from assets_pkg.transforms.windows import BESIDE, changed_by, compared, landing
 
 # -- what depends on what -------------------------------------------------------------------------------
 
@@ -86,11 +86,12 @@ class Stage:
             return True
 
     def all_stale(self, work: Workplace) -> dict[date, str]:
-        """As `stale`, of all event dates that there can be."""
+        """As `stale`, of all event dates that there can be, or are: events may have left the window of the policy."""
+        made = work.lake.partitions((self.needs or self.tables[0]).name).keys()
         if self.needs is not None:
-            return self.stale(work, work.lake.partitions(self.needs.name))
+            return self.stale(work, made)
         landed = work.lake.partitions(EVENTS.clean_table)
-        return self.stale(work, sorted(landing(work.policy).reached(landed)))
+        return self.stale(work, sorted(made | landing(work.policy).reached(landed)))
 
 
 def ingest_dates_of(work: Workplace, event_date: date) -> dict[date, int]:
@@ -115,7 +116,9 @@ def _measured_from(work: Workplace, event_date: date) -> str:
 
 
 def _judged_from(work: Workplace, event_date: date) -> str:
-    return inputs_of(work, ("alerts",), {ACTIVITY_METRICS.name: compared(work.policy).of(event_date)})
+    # Whether the date itself was processed decides no alert, but what its check says of one.
+    processed = str(is_processed(work, event_date))
+    return inputs_of(work, ("alerts",), {ACTIVITY_METRICS.name: compared(work.policy).of(event_date)}, processed)
 
 
 # -- steps ----------------------------------------------------------------------------------------------
@@ -132,8 +135,8 @@ def gather_events(work: Workplace, event_date: date) -> int:
     events = [piece for day in sources.days for piece in sources.rows(day, narrow.columns())]
     found = transform.day_runs(events, event_date, work.policy)
     del events
-    replace = replacing(work, event_date, inputs)
-    with replace(EVENTS_BY_DATE.name) as by_date, replace(SESSION_RUNS.name) as runs:
+    replaced = replacing(work, event_date, inputs)
+    with replaced(EVENTS_BY_DATE.name) as by_date, replaced(SESSION_RUNS.name) as runs:
         runs.write(found.runs)
         at = 0
         for day in sources.days:
@@ -157,11 +160,11 @@ def build_sessions(work: Workplace, event_date: date) -> int:
     starts = transform.session_starts(runs, before, event_date, work.policy)
     made = transform.sessions(runs, starts, after, event_date, work.policy)
     ids = runs.with_columns(started=starts).select(transform.session_ids(pl.col("started"))).to_series()
-    replace = replacing(work, event_date, inputs)
+    replaced = replacing(work, event_date, inputs)
     with (
-        replace(SESSION_EVENTS.name) as events,
-        replace(SESSIONS.name) as sessions,
-        replace(USER_DAILY.name) as users,
+        replaced(SESSION_EVENTS.name) as events,
+        replaced(SESSIONS.name) as sessions,
+        replaced(USER_DAILY.name) as users,
     ):
         sessions.write(made)
         users.write(transform.user_daily(runs))
@@ -198,17 +201,23 @@ def measure_activity(work: Workplace, event_date: date) -> Measured:
     if not lake.rows(SESSION_RUNS.name, event_date) and not is_processed(work, event_date):
         rows = rows.clear()
     history = History.of(work, event_date)
-    replace = replacing(work, event_date, inputs)
-    with replace(ACTIVITY_METRICS.name) as writer:
+    replaced = replacing(work, event_date, inputs)
+    with replaced(ACTIVITY_METRICS.name) as writer:
         writer.write(rows)
         version = writer.complete()
         if known is None:  # what they were cannot be read; only whether they are other ones
             known = rows if version == history.metrics else rows.clear()
         changed = history.add(work, restated(known, rows), version)
-        with replace(RESTATEMENTS.name) as told:
+        with replaced(RESTATEMENTS.name) as told:
             told.describe(history.facts)
             told.write(history.rows)
     return Measured(changed, history.lost)
+
+
+def last_measured(work: Workplace, event_date: date) -> Measured:
+    """What the last refresh that changed the date's numbers did."""
+    rows = work.lake.scan(RESTATEMENTS.name, [event_date]).drop(EVENT_DATE).collect()
+    return Measured(rows.filter(pl.col("revision") == pl.col("revision").max()))
 
 
 def judge_event_date(work: Workplace, event_date: date) -> list[Judgement]:
@@ -237,15 +246,21 @@ STAGES: Final = (GATHER, JOIN, MEASURE, JUDGE)
 
 
 def reach(work: Workplace, ingest_dates: Iterable[date]) -> dict[Stage, list[date]]:
-    """The event dates of each stage that ingest dates can change."""
+    """The event dates of each stage that ingest dates can change, and those that are to be refreshed anyhow.
+
+    Tables that are made from each other must be made under one policy: after a change of it, no date can stay behind.
+    """
     gathered = landing(work.policy).reached(ingest_dates)
     joined = BESIDE.reached(gathered)
-    judged = compared(work.policy).reached(joined)
-    return {GATHER: sorted(gathered), JOIN: sorted(joined), MEASURE: sorted(joined), JUDGE: sorted(judged)}
+    touched = {GATHER: gathered, JOIN: joined, MEASURE: joined, JUDGE: compared(work.policy).reached(joined)}
+    now = replace(work, frozen=True, verify=False)
+    behind = {day for stage, dates in touched.items() for day in stage.all_stale(now).keys() - dates}
+    others = changed_by(work.policy, behind)
+    return {stage: sorted(dates | others) for stage, dates in touched.items()}
 
 
 def refresh(work: Workplace, ingest_dates: Iterable[date]) -> list[date]:
-    """Bring every event date up to date that the ingest dates touch, and no others; gives those that were built."""
+    """Bring every event date up to date that the ingest dates touch, or that is not; gives those that were built."""
     built: set[date] = set()
     for stage, event_dates in reach(work, ingest_dates).items():
         stale = stage.stale(work, event_dates)

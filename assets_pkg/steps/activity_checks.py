@@ -17,13 +17,14 @@ from assets_pkg.contracts.tables import (
     SESSION_EVENTS,
     SESSION_RUNS,
     SESSIONS,
+    USER_DAILY,
 )
 from assets_pkg.policy.columns import INGEST_DATE
 from assets_pkg.steps.activity import Stage
 from assets_pkg.steps.provenance import inputs_named
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.duplicates import are_among, repeated
-from assets_pkg.transforms.sessions import DAY_SPAN_US, epoch_us, is_full
+from assets_pkg.transforms.sessions import DAY_SPAN_US, epoch_us, is_full, session_ids
 from assets_pkg.transforms.windows import landing
 
 _ID_SEED: Final = 7
@@ -35,6 +36,7 @@ _OF_RUN: Final = {
 }  # in session_runs, by its events
 _EVENT: Final = [INGEST_DATE, *ADDRESS, "event_id"]
 _KEY: Final = pl.struct(_EVENT).hash(_ID_SEED).alias("key")
+_SESSION: Final = pl.col("session_id").hash(_ID_SEED).alias("session")
 _ID: Final = pl.col("event_id").hash(_ID_SEED).alias("id")
 _NO_EVENTS: Final = pl.DataFrame(schema={name: EVENTS_BY_DATE.schema[name] for name in _EVENT})
 
@@ -188,50 +190,106 @@ def _landed_before(work: Workplace, event_date: date, rows: pl.DataFrame) -> pl.
 
 
 def each_in_one_session(work: Workplace, event_date: date) -> Finding:
-    """Every event of the date is in session_events; those of a run, and no others, in one session that exists."""
-    events, sessions = (work.lake.rows(table.name, event_date) for table in (EVENTS_BY_DATE, SESSION_EVENTS))
+    """The date's events, and no others, are in session_events; those of a run in one session, which is its customer's.
+
+    And sessions that start on the date have as many events as name them, on this date and the next.
+    """
+    lake = work.lake
+    events, sessions = (lake.rows(table.name, event_date) for table in (EVENTS_BY_DATE, SESSION_EVENTS))
     of_run = (
-        work.lake.scan(SESSION_EVENTS.name, [event_date])
-        .select("run", pl.col("session_id").hash(_ID_SEED), pl.col("event_time").to_physical().alias("at_us"))
+        lake.scan(SESSION_EVENTS.name, [event_date])
+        .select("run", _SESSION, pl.col("event_time").to_physical().alias("at_us"))
         .group_by("run")
         .agg(
             pl.len().cast(pl.Int64).alias("found"),
-            pl.min("session_id").alias("least"),
-            pl.max("session_id").alias("most"),
+            pl.min("session").alias("least"),
+            pl.max("session").alias("most"),
             pl.min("at_us").alias("first_us"),
             pl.max("at_us").alias("last_us"),
         )
     )
-    runs = work.lake.scan(SESSION_RUNS.name, [event_date]).select("customer_id", "events", "start_us", "end_us")
-    runs = runs.with_row_index("run")
-    both = runs.with_columns(pl.col("run").cast(pl.Int64)).join(of_run, on="run", how="full", coalesce=True)
-    known = work.lake.scan(SESSIONS.name, [event_date - _DAY, event_date]).select(pl.col("session_id").hash(_ID_SEED))
-    exists = pl.col("least").is_in(known.collect(engine="streaming").to_series().implode())
+    runs = lake.scan(SESSION_RUNS.name, [event_date]).select("customer_id", "events", "start_us", "end_us")
+    runs = runs.with_row_index("run").with_columns(pl.col("run").cast(pl.Int64))
+    known = lake.scan(SESSIONS.name, [event_date - _DAY, event_date]).select(_SESSION, whose="customer_id")
+    both = (
+        runs.join(of_run, on="run", how="full", coalesce=True)
+        .join(known.unique("session"), left_on="least", right_on="session", how="left")
+        .collect(engine="streaming")
+    )
     is_one = (pl.col("least") == pl.col("most")) & ~pl.col("least").is_duplicated()
     fits = pl.all_horizontal(pl.col(own) == pl.col(seen) for own, seen in _OF_RUN.items())
-    sound = fits & is_one & exists
-    faults = both.filter(~sound.fill_null(value=False)).sort("run").collect(engine="streaming")
+    sound = fits & is_one & (pl.col("whose") == pl.col("customer_id"))
+    faults = both.filter(~sound.fill_null(value=False)).sort("run")
+    miscounted = _miscounted(work, event_date, both.lazy().select("least", "found"))
+    others = _other_events(work, event_date) if events == sessions else abs(events - sessions)
     return Finding(
-        abs(events - sessions) + faults.height,
-        {"events": events, "events with a session": sessions, "runs at fault": faults.height},
-        faults.select("run", "customer_id", "events", "found").head(work.policy.checks.sample_rows),
+        others + faults.height + miscounted.height,
+        {
+            "events": events,
+            "events with a session": sessions,
+            "events that are not those of the date": others,
+            "runs at fault": faults.height,
+            "sessions with other events": miscounted.height,
+        },
+        faults.select("run", "customer_id", "events", "found").head(work.policy.checks.sample_rows)
+        if faults.height
+        else miscounted.head(work.policy.checks.sample_rows),
     )
 
 
+def _miscounted(work: Workplace, event_date: date, found: pl.LazyFrame) -> pl.DataFrame:
+    """The sessions of the date whose id stands twice or is not made as ids are, or that have more or fewer events.
+
+    `found`: of each run of the date its session (least, a hash) and its events (found). On the next date a session
+    has its customer's first run.
+    """
+    tomorrow = event_date + _DAY
+    first = work.lake.scan(SESSION_RUNS.name, [tomorrow]).filter("is_first").select("customer_id", carried="events")
+    goes_on = pl.col("session_end").dt.date() == tomorrow
+    there = pl.col("found") + pl.when(goes_on).then("carried").otherwise(0)
+    its_id = session_ids(pl.col("session_start").to_physical())
+    sound = (pl.col("event_count") == there) & (pl.col("session_id") == its_id) & ~pl.col("session_id").is_duplicated()
+    return (
+        work.lake.scan(SESSIONS.name, [event_date])
+        .select("session_id", "customer_id", "session_start", "session_end", "event_count", _SESSION)
+        .join(found.group_by("least").agg(pl.sum("found")), left_on="session", right_on="least", how="left")
+        .join(first, on="customer_id", how="left")
+        .filter(~sound.fill_null(value=False))
+        .select("session_id", "event_count", "found")
+        .collect(engine="streaming")
+    )
+
+
+def _other_events(work: Workplace, event_date: date) -> int:
+    """How many events of session_events are not, row by row, those of events_by_date. Both are written in one order."""
+    columns = [INGEST_DATE, *ADDRESS, "run"]
+    pairs = zip(*(work.lake.slices(table.name, event_date) for table in (EVENTS_BY_DATE, SESSION_EVENTS)), strict=True)
+    others = 0
+    for pair in pairs:
+        one, other = (piece.select(columns).collect(engine="in-memory") for piece in pair)
+        if not one.equals(other):
+            differs = pl.any_horizontal(pl.col(name) != pl.col(f"{name}_other") for name in columns)
+            both = one.hstack(other.rename({name: f"{name}_other" for name in columns}))
+            others += both.filter(differs).height
+    return others
+
+
 def sessions_add_up(work: Workplace, event_date: date) -> Finding:
-    """Event counts of sessions add up to the date's events, without what they carry over midnights."""
+    """Event counts of sessions, without what they carry over midnights, add up to the date's events; customers' do."""
     lake = work.lake
     events = lake.rows(EVENTS_BY_DATE.name, event_date)
     counted = lake.scan(SESSIONS.name, [event_date]).select(pl.sum("event_count")).collect().item()
     taken_over = _carried(work, event_date - _DAY)
     carried_on = _carried(work, event_date)
+    of_customers = lake.scan(USER_DAILY.name, [event_date]).select(pl.sum("events")).collect().item()
     return Finding(
-        abs(events - (counted - carried_on + taken_over)),
+        abs(events - (counted - carried_on + taken_over)) + abs(events - of_customers),
         {
             "events": events,
             "events of sessions that start on the date": counted,
             "of these on the next date": carried_on,
             "events of sessions of the day before": taken_over,
+            "events of customers": of_customers,
         },
     )
 

@@ -157,25 +157,45 @@ def preview(work: Workplace, feed: Feed, day: date, reason: str | None = None) -
 
 @dataclass(frozen=True)
 class Healable:
-    """A day's quarantined orphans, and those whose customer is known as of the day by now, with the first of them."""
+    """A day's quarantined orphans, and the rows that customers files decide otherwise which came or changed since.
+
+    `healable`: orphans whose customer is known as of the day by now; `orphaned`: clean rows whose customer is no more.
+    `first`: the first of both.
+    """
 
     orphans: int
     healable: int
+    orphaned: int
     first: pl.DataFrame
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether running the day again would decide no row otherwise."""
+        return not self.healable and not self.orphaned
 
 
 def healable_orphans(work: Workplace, feed: Feed, day: date) -> Healable:
-    """Count the day's orphans that would be clean if it were run again: customers files up to it came or changed."""
+    """Count the day's rows that would be clean, or orphans, if it were run again: customers files up to it changed."""
     orphans = Profile(work.lake.scan(feed.profile, [day]).collect()).reason(ORPHAN)
     columns = (*ADDRESS, "customer_id")
     none = pl.DataFrame(schema=TABLES[feed.quarantine].schema).select(columns)
-    if not orphans or day not in undecided_days(work, feed, [day]):
-        return Healable(orphans, 0, none)
+    if day not in undecided_days(work, feed, [day]):
+        return Healable(orphans, 0, 0, none)
     rows = work.lake.scan(feed.quarantine, [day]).filter(_has(ORPHAN)).select(columns)
     named = rows.with_columns(pl.col("customer_id").str.strip_chars())
     known = customers_as_of(work, day).lazy().select("customer_id")
-    found = named.join(known, on="customer_id", how="semi").collect(engine="streaming").sort(ADDRESS)
-    return Healable(orphans, found.height, found.head(work.policy.checks.sample_rows))
+    healable = named.join(known, on="customer_id", how="semi").collect(engine="streaming").sort(ADDRESS)
+    clean = work.lake.scan(feed.clean_table, [day]).select(columns)
+    orphaned = clean.join(known, on="customer_id", how="anti").collect(engine="streaming").sort(ADDRESS)
+    first = pl.concat([healable, orphaned]).head(work.policy.checks.sample_rows)
+    return Healable(orphans, healable.height, orphaned.height, first)
+
+
+def healable_said(feed: Feed, day: date, found: Healable) -> str:
+    """Which rows of a day would be decided otherwise, in words."""
+    healable = f"{found.healable:,} of {found.orphans:,} orphans name customers who are known as of {day} by now"
+    orphaned = f"{found.orphaned:,} clean {feed.name} name customers who are known as of {day} no more"
+    return " and ".join(said for said, rows in ((healable, found.healable), (orphaned, found.orphaned)) if rows)
 
 
 def undecided_days(work: Workplace, feed: Feed, days: Iterable[date] | None = None) -> list[date]:

@@ -11,8 +11,6 @@ from assets_pkg.contracts.tables import EVENT_DATE
 from assets_pkg.steps.provenance import inputs_of
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.duplicates import are_among
-from assets_pkg.transforms.metrics import Profile
-from assets_pkg.transforms.split import DATE
 from assets_pkg.transforms.windows import landing
 
 ACTIVITY_POLICY = ("activity",)  # the section that decides what counts for a date and what a session is
@@ -26,8 +24,7 @@ def is_processed(work: Workplace, event_date: date) -> bool:
 
 def clean_rows(work: Workplace, ingest_date: date, event_date: date) -> int:
     """How many clean events of an event date landed on an ingest date."""
-    profile = Profile(work.lake.scan(EVENTS.profile, [ingest_date]).collect())
-    return profile.of_kind(DATE).get(str(event_date), 0)
+    return work.lake.rows_of(EVENTS.clean_table, ingest_date, event_date)
 
 
 def gathered_from(work: Workplace, event_date: date) -> str:

@@ -10,12 +10,12 @@ import polars as pl
 
 from assets_pkg.contracts.feeds import EVENTS, MICROS
 from assets_pkg.contracts.tables import ACTIVITY_METRICS, EVENT_DATE, EVENTS_BY_DATE, RESTATEMENTS, Table
-from assets_pkg.steps.landed import ACTIVITY_POLICY, clean_rows, gathered_from
-from assets_pkg.steps.provenance import is_built_from
+from assets_pkg.steps.landed import clean_rows, gathered_from
+from assets_pkg.steps.provenance import digest_of, is_built_from
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.lake import LakeError
 from assets_pkg.transforms.activity import Sources, causes
-from assets_pkg.transforms.windows import BESIDE, landing
+from assets_pkg.transforms.windows import BESIDE, Window, landing
 
 _TOLD: Final = "told"
 _UNREADABLE: Final = (LakeError, OSError, pl.exceptions.ComputeError)
@@ -34,7 +34,8 @@ class History:
     """The restatements of an event date, and what its metrics were made from, which their data file keeps.
 
     `sources`: for each event date whose events decide sessions of this one, the versions of the clean partitions
-    that they were gathered from, and how many of their rows.
+    that they were gathered from, and how many of their rows. `policy`: a digest of what decides numbers; `window`: the
+    days that events may land on.
     """
 
     event_date: date
@@ -42,6 +43,7 @@ class History:
     metrics: str = ""
     sources: Sources = field(default_factory=dict)
     policy: str = ""
+    window: Window | None = None
     withdrawn: dict[str, Any] = field(default_factory=dict)
     lost: bool = False
     """Whether what was told before could not be read; the numbers of the date are told of anew from here on."""
@@ -58,7 +60,8 @@ class History:
         if told and told["metrics"] != lake.version(ACTIVITY_METRICS.name, event_date):
             told = told["before"]
             rows = rows.filter(pl.col("revision") <= told["revision"])
-        return cls(event_date, rows, told.get("metrics", ""), told.get("sources", {}), told.get("policy", ""))
+        window = Window(*told["window"]) if told.get("window") else None
+        return cls(event_date, rows, told.get("metrics", ""), told.get("sources", {}), told.get("policy", ""), window)
 
     def add(self, work: Workplace, changed: pl.DataFrame, metrics: str) -> pl.DataFrame:
         """Tell of a refresh that changed these numbers; `metrics`: the version that activity_metrics gets.
@@ -66,17 +69,17 @@ class History:
         Gives the rows that tell of it: none for a date's first numbers, which restate nothing.
         """
         self.withdrawn = self._told() | {"revision": self._revision()}
-        sources, policy = self._sources_now(work), work.policy.fingerprint(*ACTIVITY_POLICY)
+        sources, policy, window = self._sources_now(work), _deciding(work), landing(work.policy)
         added = changed.clear() if not self.metrics else changed
         added = added.with_columns(
             pl.lit(self._revision() + 1).alias("revision"),
             pl.lit(datetime.now(UTC), MICROS).alias("restated_at"),
-            pl.lit(causes(self.sources, sources), pl.List(pl.Date)).alias("caused_by"),
+            pl.lit(causes(self.sources, sources, _both(self.window, window)), pl.List(pl.Date)).alias("caused_by"),
             pl.lit(policy != self.policy).alias("policy_changed"),
         )
         added = added.select(list(RESTATEMENTS.schema)).cast(RESTATEMENTS.schema)
         self.rows = pl.concat([self.rows, added])
-        self.metrics, self.sources, self.policy = metrics, sources, policy
+        self.metrics, self.sources, self.policy, self.window = metrics, sources, policy, window
         return added
 
     def facts(self) -> dict[str, str]:
@@ -84,21 +87,39 @@ class History:
         return {_TOLD: json.dumps(self._told() | {"before": self.withdrawn}, sort_keys=True)}
 
     def _told(self) -> dict[str, Any]:
-        return {"metrics": self.metrics, "sources": self.sources, "policy": self.policy}
+        window = [self.window.first, self.window.last] if self.window else None
+        return {"metrics": self.metrics, "sources": self.sources, "policy": self.policy, "window": window}
 
     def _revision(self) -> int:
         newest = self.rows["revision"].max()
         return newest if isinstance(newest, int) else 0
 
     def _sources_now(self, work: Workplace) -> Sources:
-        """Those of dates whose events are not gathered anew yet are as they were."""
+        """By what lies there now.
+
+        Where a clean partition was replaced since the events were gathered, nobody knows which version they came
+        from: what differs from before may be a cause now, and again when they are gathered anew.
+        """
         found: dict[str, Mapping[str, tuple[str, int]]] = {}
         for near in BESIDE.of(self.event_date):
-            if is_built_from(work, EVENTS_BY_DATE.name, near, gathered_from(work, near)):
-                days = {day: work.lake.version(EVENTS.clean_table, day) for day in landing(work.policy).of(near)}
-                found[str(near)] = {
-                    str(day): (version, clean_rows(work, day, near)) for day, version in days.items() if version
+            days = {day: work.lake.version(EVENTS.clean_table, day) for day in landing(work.policy).of(near)}
+            now = {str(day): (version, clean_rows(work, day, near)) for day, version in days.items() if version}
+            if not is_built_from(work, EVENTS_BY_DATE.name, near, gathered_from(work, near)):
+                before = self.sources.get(str(near), {})
+                now = {
+                    day: (version if tuple(before.get(day, ())) == (version, rows) else f"not {version}", rows)
+                    for day, (version, rows) in now.items()
                 }
-            elif str(near) in self.sources:
-                found[str(near)] = self.sources[str(near)]
+            found[str(near)] = now
         return found
+
+
+def _deciding(work: Workplace) -> str:
+    """A digest of what the policy says that can make numbers of a date others."""
+    window = landing(work.policy)
+    return digest_of(map(str, (work.policy.activity.session_timeout_us, window.first, window.last)))
+
+
+def _both(one: Window | None, other: Window) -> Window:
+    """The days in both windows: what one lacks is no doing of the day's files."""
+    return other if one is None else Window(max(one.first, other.first), min(one.last, other.last))

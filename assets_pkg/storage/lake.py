@@ -312,6 +312,20 @@ class Lake:
             for offset in range(0, file.rows, ROWS_PER_FILE)
         ]
 
+    def rows_of(self, table: str, day: date, of_date: date) -> int:
+        """How many rows of a partition are of a date, in the column that rows are kept apart by.
+
+        Only data files are read that hold other dates too.
+        """
+        rows = 0
+        for file in self._whole_files(table, day):
+            if file.dates == (of_date, of_date):
+                rows += file.rows
+            elif file.dates is None or file.dates[0] <= of_date <= file.dates[1]:
+                of_file = pl.scan_parquet(file.location).filter(pl.col(str(TABLES[table].apart_by)) == of_date)
+                rows += int(of_file.select(pl.len()).collect(engine="streaming").item())
+        return rows
+
     # -- writing ----------------------------------------------------------------------------------------
 
     @contextmanager

@@ -7,6 +7,7 @@ import polars as pl
 
 from assets_pkg.contracts.feeds import EVENTS
 from assets_pkg.transforms.metrics import Metric, metrics_frame, percentiles
+from assets_pkg.transforms.windows import Window
 
 # For each event date whose events decide sessions of another, by ingest date: the version of the clean partition that
 # they were gathered from, and how many of its rows are of the date.
@@ -49,8 +50,8 @@ def restated(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     return both.filter(pl.col("before").ne_missing(pl.col("after"))).sort(key)
 
 
-def causes(before: Sources, after: Sources) -> list[date]:
-    """The ingest dates whose clean events came or changed between two states.
+def causes(before: Sources, after: Sources, window: Window) -> list[date]:
+    """The ingest dates whose clean events came or changed between two states, in the `window` of both.
 
     Those that have events of the dates that matter. If none of them changed, an event's first copy came or went under
     another date: then all that changed.
@@ -58,7 +59,8 @@ def causes(before: Sources, after: Sources) -> list[date]:
     changed: dict[str, bool] = {}
     for near in {*before, *after}:
         old, new = before.get(near, {}), after.get(near, {})
-        for day in {*old, *new}:
+        reachable = map(str, window.of(date.fromisoformat(near)))
+        for day in {*old, *new}.intersection(reachable):
             (was, rows_then), (version, rows_now) = (tuple(each.get(day, ("", 0))) for each in (old, new))
             if was != version:
                 changed[day] = changed.get(day, False) or bool(rows_then or rows_now)

@@ -10,7 +10,7 @@ import polars as pl
 
 from assets_pkg.contracts.feeds import RAW_TEXT, SOURCE_FILE, SOURCE_ROW, Feed
 from assets_pkg.contracts.rules import Rule, duplicate_of, reject_rules, warning_rules
-from assets_pkg.contracts.tables import EVENT_DATE, TABLES
+from assets_pkg.contracts.tables import TABLES
 from assets_pkg.policy import Policy
 from assets_pkg.transforms.duplicates import DROPPED, LOST
 from assets_pkg.transforms.evaluate import REASONS, WARNINGS, bit, mask_texts
@@ -20,7 +20,6 @@ ROWS: Final = "rows"
 REASON: Final = "reason"
 WARNING: Final = "warning"
 NULL: Final = "null"
-DATE: Final = EVENT_DATE  # clean rows of one event date
 # Of one raw file, named by its path: its rows that are …
 FILE_CLEAN, FILE_QUARANTINE = "file_clean", "file_quarantine"
 FILE_FULL_ROW, FILE_SAME_ID = "file_full_row_duplicates", "file_id_duplicates"
@@ -89,9 +88,6 @@ class Splitter:
         self.tally.add(ROWS, FULL_ROW, int(dropped.sum()))
         by_file = {FILE_CLEAN: is_clean, FILE_QUARANTINE: is_rejected, FILE_FULL_ROW: dropped, FILE_SAME_ID: lost}
         self._count_files(raw[SOURCE_FILE], by_file)
-        if EVENT_DATE in clean.columns:
-            for day, rows in clean[EVENT_DATE].value_counts().iter_rows():
-                self.tally.add(DATE, str(day), rows)
         self._count_bits(REASON, rejected, self.rejects)
         self._count_bits(WARNING, warnings, self.warnings)
         return Split(

@@ -30,7 +30,7 @@ from assets_pkg.policy import load_policy
 from assets_pkg.policy.columns import INGEST_DATE
 from assets_pkg.settings import Settings
 from assets_pkg.steps import activity_checks
-from assets_pkg.steps.activity import GATHER
+from assets_pkg.steps.activity import GATHER, refresh
 from assets_pkg.storage.locks import FolderLocks, days_locked
 from assets_pkg.transforms.alerts import ACTIVITY_SPECS
 from assets_pkg_tests.activities import ActivityBench, Event, differences
@@ -115,7 +115,7 @@ class Dates(Pipeline):
         """Event dates; they succeed."""
         return succeed(self.run_dates(first, last, *tags))
 
-    def versions(self) -> dict[tuple[str, str], str]:
+    def told_versions(self) -> dict[tuple[str, str], str]:
         """What Dagster knows of the content of each partition: its data version, by asset and date."""
         found = {}
         for name in (*INGESTED, *ACTIVITY_TABLES):
@@ -303,7 +303,7 @@ def test_a_range_run_tells_of_each_partition_once_with_the_version_of_its_conten
     assert materialized(story.ingested) == all_of(INGESTED, *FILES)
     assert materialized(story.refreshed) == all_of(ACTIVITY_TABLES, *DATES)
     lake = story.dates.bench.work.lake
-    assert story.dates.versions() == {
+    assert story.dates.told_versions() == {
         (name, str(day)): partition.version
         for name in (*INGESTED, *ACTIVITY_TABLES)
         for day, partition in lake.partitions(name).items()
@@ -326,10 +326,10 @@ def test_after_a_range_run_everything_is_fresh(story: Story) -> None:
 
 
 def test_an_unchanged_rerun_changes_nothing(told: Dates) -> None:
-    versions, commits = told.versions(), told.bench.commits()
+    versions, commits = told.told_versions(), told.bench.commits()
     told.ingest(D0, D4)
     assert materialized(told.refresh()) == all_of(ACTIVITY_TABLES, *DATES), "what was asked for is told of"
-    assert told.versions() == versions
+    assert told.told_versions() == versions
     assert told.bench.commits() == commits
     assert told.stale() == {}
 
@@ -341,7 +341,7 @@ def change_one_day(dates: Dates) -> None:
 
 
 def test_a_change_of_one_day_changes_what_it_must_and_is_shown_as_stale_until_then(told: Dates) -> None:
-    before = told.versions()
+    before = told.told_versions()
     change_one_day(told)
     window = days_from(D1 - timedelta(days=2), 4)  # BEFORE, D0, D1, D2: event dates of D1
     assert told.stale() == {
@@ -350,7 +350,7 @@ def test_a_change_of_one_day_changes_what_it_must_and_is_shown_as_stale_until_th
     }
     assert window == [BEFORE, D0, D1, D2]
     told.refresh()
-    after = told.versions()
+    after = told.told_versions()
     # Files of restatements remember what numbers were made from, also where no number changed.
     changed = {key for key in after if after[key] != before.get(key) and key[0] != "restatements"}
     assert {key for key in changed if key[0] not in INGESTED} == {
@@ -360,6 +360,27 @@ def test_a_change_of_one_day_changes_what_it_must_and_is_shown_as_stale_until_th
     assert {day for _, day in changed} == {str(D1)}
     assert told.stale() == {}
     assert differences(told.bench) == []
+
+
+def test_what_was_made_and_never_told_of_is_told_by_the_next_refresh(told: Dates) -> None:
+    """As after a process that was killed when its tables were made, before it could say so."""
+    change_one_day(told)
+    refresh(told.bench.work, [D1])
+    result = told.refresh(BEFORE, AFTER, ONLY_STALE)
+    lake = told.bench.work.lake
+    held = {(name, str(day)): each.version for name in ACTIVITY_TABLES for day, each in lake.partitions(name).items()}
+    assert {key: version for key, version in told.told_versions().items() if key in held} == held
+    made = materialized(result)
+    assert made["sessions"] == [D1]
+    (event,) = [
+        each.event_specific_data.materialization
+        for each in result.all_events
+        if each.is_step_materialization
+        and (each.asset_key, each.partition) == (dg.AssetKey("activity_metrics"), str(D1))
+    ]
+    assert "sessions" in {record.data["metric"] for record in event.metadata["restated"].records}
+    assert event.metadata["restated because of ingest dates"].value == str(D1)
+    assert materialized(told.refresh(BEFORE, AFTER, ONLY_STALE)) == {}
 
 
 def test_one_date_alone_leaves_those_beside_it_stale(told: Dates) -> None:
@@ -443,13 +464,20 @@ def test_checks_count_what_the_story_has(story: Story) -> None:
         "events that stand twice": 0,
     }
     assert of("events_accounted", D0)["events by date"] == 4  # a, b, late, moved; not what is too late
-    assert of("each_in_one_session", D1) == {"events": 76, "events with a session": 76, "runs at fault": 0}
+    assert of("each_in_one_session", D1) == {
+        "events": 76,
+        "events with a session": 76,
+        "events that are not those of the date": 0,
+        "runs at fault": 0,
+        "sessions with other events": 0,
+    }
     assert of("sessions_add_up", D2) == {
         "events": 74,
         # The tireless customer's session is cut where the day ends.
         "events of sessions that start on the date": 72,
         "of these on the next date": 0,
         "events of sessions of the day before": 2,
+        "events of customers": 74,
     }
     assert of("sessions_bounded", D1) == {
         "sessions": 4,
@@ -667,6 +695,69 @@ def test_an_event_at_another_time_than_its_run_is_seen(tampering: Tampering) -> 
     )
     (first,) = tampering.fails("each_in_one_session", D1, {"runs at fault": 1})
     assert first["customer_id"] == "c1"
+
+
+def test_an_event_in_place_of_another_of_its_run_is_seen(tampering: Tampering) -> None:
+    tireless = "source_row"  # all of the tireless customer's are in one run
+
+    def copy(rows: pl.DataFrame) -> pl.DataFrame:
+        run = rows["run"].mode()[0]
+        second, third = rows.filter(pl.col("run") == run)[tireless].to_list()[1:3]
+        is_second = (pl.col("run") == run) & (pl.col(tireless) == second)
+        return rows.with_columns(pl.when(is_second).then(third).otherwise(tireless).alias(tireless))
+
+    tampering.change("session_events", D1, copy)
+    tampering.fails("each_in_one_session", D1, {"events that are not those of the date": 1, "runs at fault": 0})
+
+
+def test_sessions_of_two_customers_that_are_exchanged_are_seen(tampering: Tampering) -> None:
+    def exchange(rows: pl.DataFrame) -> pl.DataFrame:
+        one, other = (rows.filter(of_event(name))["session_id"].item() for name in ("alone", "c"))
+        return rows.with_columns(pl.col("session_id").replace({one: other, other: one}))
+
+    tampering.change("session_events", D1, exchange)
+    both = tampering.fails("each_in_one_session", D1, {"events that are not those of the date": 0, "runs at fault": 2})
+    assert {row["customer_id"] for row in both} == {"c1", "c2"}
+
+
+@pytest.mark.parametrize(
+    ("how", "sessions"),
+    [
+        pytest.param(lambda rows: pl.concat([rows, rows.head(1)]), 2, id="one stands twice"),
+        pytest.param(
+            lambda rows: pl.concat(
+                [rows, rows.head(1).with_columns(session_id=pl.lit("c1-5"), event_count=pl.lit(0, pl.Int64))]
+            ),
+            1,
+            id="one that no event names",
+        ),
+        pytest.param(
+            lambda rows: rows.with_columns(
+                event_count=pl.col("event_count")
+                + pl.when(at_start("12:00")).then(2).when(at_start("23:50")).then(-2).otherwise(0)
+            ),
+            2,
+            id="events of another",
+        ),
+    ],
+)
+def test_sessions_that_do_not_have_the_events_that_name_them_are_seen(
+    tampering: Tampering, how: Callable[[pl.DataFrame], pl.DataFrame], sessions: int
+) -> None:
+    tampering.change("sessions", D1, how)
+    shown = tampering.fails("each_in_one_session", D1, {"sessions with other events": sessions})
+    assert len(shown) == sessions
+
+
+def test_a_session_of_another_customer_is_seen(tampering: Tampering) -> None:
+    swapped = pl.col("customer_id").replace({"c1": "c2", "c2": "c1"})
+    tampering.change("sessions", D1, lambda rows: rows.with_columns(swapped))
+    assert not tampering.verdict("each_in_one_session", D1).passed
+
+
+def test_customers_of_whom_a_day_is_lost_do_not_add_up(tampering: Tampering) -> None:
+    tampering.change("user_daily", D1, lambda rows: rows.filter(pl.col("customer_id") != "c2"))
+    tampering.fails("sessions_add_up", D1, {"events": 76, "events of customers": 75})
 
 
 def test_an_event_without_a_session_is_seen(tampering: Tampering) -> None:

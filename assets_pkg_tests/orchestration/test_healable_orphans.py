@@ -85,6 +85,24 @@ def test_a_late_customers_file_is_told_to_later_days_with_the_command_that_heals
     assert numbers(ask(pipeline, D2)[D2]) == (True, 0, 0)
 
 
+def test_a_customers_file_that_loses_a_customer_is_told_to_the_days_that_hold_clean_rows(pipeline: Pipeline) -> None:
+    bring_customers(pipeline.bench, D0, "newcomer", "later")
+    for day in (D1, D2):
+        pipeline.bench.clean_feeds(day)
+    assert numbers(ask(pipeline, D2)[D2]) == (True, 0, 0)
+    bring_customers(pipeline.bench, D0, "later")
+    said = ask(pipeline, D0)
+    assert {day: (numbers(each)[0], facts(each)["clean rows whose customer is known no more"]) for day, each in said.items()} == {
+        D0: (True, 0),
+        D1: (False, 2),
+        D2: (False, 1),
+    }  # fmt: skip
+    assert (said[D2].description or "").startswith(f"1 clean events name customers who are known as of {D2} no more: ")
+    assert {row["customer_id"] for row in facts(said[D1])["rows (first)"]} == {"newcomer"}
+    pipeline.bench.clean_feeds(D2)
+    assert numbers(ask(pipeline, D2)[D2]) == (True, 1, 0)
+
+
 def test_a_customer_first_named_on_a_later_day_heals_nothing(pipeline: Pipeline) -> None:
     # A day is decided with the customers known as of that day.
     bring_customers(pipeline.bench, D3, "later", "newcomer")

@@ -1,19 +1,14 @@
 """What people are told: by a real HTTP server that is told it, over a real lake, ledger and Dagster instance."""
 
-import json
 import logging
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -39,73 +34,18 @@ from assets_pkg.storage import notices as notices_module
 from assets_pkg.storage import notifiers as notifiers_module
 from assets_pkg.storage.notifiers import notifiers_of
 from assets_pkg.transforms.alerts import alerts_frame
+from assets_pkg_tests.listener import SECRET, Listener
 from assets_pkg_tests.orchestration.pipeline import Pipeline, command_line, good_day, instance_in_memory, put_files
 from assets_pkg_tests.workbench import DAY, ROOT, Workbench, at_once, customers_csv, days_from
 
 # A library that some service of apprise uses imports it.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
-SECRET = "s3cr3t-t0ken"
 NEXT = DAY + timedelta(days=1)
 Alert = tuple[str, str, str, str]  # rule, severity, dataset, message
 DROP: Alert = ("volume_drop", "high", "orders", "orders: 10 rows, median of 3 days before 67")
 MISSING: Alert = ("missing_feed", "high", "events", "events: 0 readable files, 0 records")
 DRIFT: Alert = ("schema_drift", "medium", "orders", "orders: 1 file with other columns than agreed")
-
-
-class Listener:
-    """An HTTP server that keeps what it is told; it answers with `statuses`, in turn, then with 200."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-        self.statuses: list[int] = []
-        self.kill: list[int] = []
-        self.may_answer = threading.Event()
-        self.may_answer.set()
-        listener = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                listener.may_answer.wait(30)
-                if listener.kill:
-                    listener.messages.append(message)
-                    os.kill(listener.kill.pop(), signal.SIGKILL)
-                    return
-                status = listener.statuses.pop(0) if listener.statuses else 200
-                if status == 200:
-                    listener.messages.append(message)
-                self.send_response(status)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                """Nothing is printed."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
-
-    @property
-    def url(self) -> str:
-        """With a secret wherever a URL of apprise can hold one."""
-        return f"json://me:{SECRET}-1@127.0.0.1:{self.port}/{SECRET}-2?+X-Token={SECRET}-3&-key={SECRET}-4"
-
-    @property
-    def name(self) -> str:
-        return f"json://127.0.0.1:{self.port}/…"
-
-    def titles(self) -> list[str]:
-        return [each["title"] for each in self.messages]
-
-    def close(self) -> None:
-        self.may_answer.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 @pytest.fixture

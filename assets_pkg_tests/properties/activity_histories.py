@@ -2,7 +2,7 @@
 
 Events lie a session timeout apart, or a microsecond more or less, around midnights; they come early, on their day, or
 up to four days late, twice, with another date. Files are corrected and resent; days are run in any order and again;
-refreshes wait, and die at any commit. Each customer of a history is a history of its own: there are several in each,
+the policy changes; refreshes wait, and die at any commit. Each customer of a history is a history of its own: there are several in each,
 as running days is what costs.
 """
 
@@ -83,6 +83,9 @@ _chains: Final = st.builds(
     odd=st.dictionaries(_choices, _choices, max_size=2),
 )
 _arrivals: Final = st.lists(_chains, min_size=1, max_size=3)
+_timeouts: Final = st.sampled_from([30.0, 480.0, 1440.0])  # minutes
+_windows: Final = st.sampled_from([2, 2, 2, 0, 1, 3])  # days
+_active_gaps: Final = st.sampled_from([None, None, 0.5, 1.0])  # shares of the timeout
 _crashes: Final = st.one_of(st.none(), st.none(), st.integers(0, 12))
 _days: Final = st.lists(_choices, min_size=1, max_size=4)
 
@@ -106,12 +109,13 @@ class Histories(RuleBasedStateMachine):
         self.first: dict[date, dict[str, float]] = {}
         self.ids: dict[tuple[str, datetime], str] = {}
         self.events = 0
+        self.policy_changed = False
         self.fine = False
 
     @initialize(
-        minutes=st.sampled_from([30.0, 480.0, 1440.0]),
-        window=st.sampled_from([2, 2, 2, 0, 1, 3]),
-        active_gap=st.sampled_from([None, None, 0.5, 1.0]),
+        minutes=_timeouts,
+        window=_windows,
+        active_gap=_active_gaps,
         slices=st.sampled_from([400_000, 400_000, 400_000, 2]),
         days=st.lists(st.sampled_from(ARRIVAL_DAYS), min_size=2, max_size=5, unique=True),
         chains=_arrivals,
@@ -132,13 +136,7 @@ class Histories(RuleBasedStateMachine):
         """A policy, a few days on which files come, and some of them have come already."""
         self.timeout = timedelta(minutes=minutes)
         self.slices = slices
-        said = {
-            "session_timeout_minutes": minutes,
-            "late_window_days": window,
-            "active_gap_minutes": None if active_gap is None else active_gap * minutes,
-        }
-        self.said = {"min_history_days": 1, **said}
-        self.bench = self._bench("first")
+        self._say(minutes, window, active_gap)
         self.days = sorted(days[: self.most_days])
         self.held_against_fresh = fresh % self.fresh_builds == 0
         self.fine = True
@@ -210,11 +208,12 @@ class Histories(RuleBasedStateMachine):
             if refreshed and day not in self.unrun:
                 self._refresh({day}, crash)
 
-    @precondition(lambda self: self.waiting)
-    @rule(days=_days, crash=_crashes)
-    def some_are_refreshed(self, days: list[int], crash: int | None) -> None:
-        """The event dates of some days that wait for it."""
-        self._refresh({_choose(sorted(self.waiting), day) for day in days}, crash)
+    @rule(minutes=_timeouts, window=_windows, active_gap=_active_gaps, crash=_crashes)
+    def the_policy_changes(self, minutes: float, window: int, active_gap: float | None, crash: int | None) -> None:
+        """And with it all event dates, whatever days are refreshed next."""
+        self._say(minutes, window, active_gap)
+        self.policy_changed = True
+        self._refresh(set(), crash)
 
     @rule(crash=_crashes)
     def everything_is_brought_up_to_date(self, crash: int | None) -> None:
@@ -235,6 +234,15 @@ class Histories(RuleBasedStateMachine):
         finally:
             self.patches.__exit__(None, None, None)
             self.place.cleanup()
+
+    def _say(self, minutes: float, window: int, active_gap: float | None) -> None:
+        said = {
+            "session_timeout_minutes": minutes,
+            "late_window_days": window,
+            "active_gap_minutes": None if active_gap is None else active_gap * minutes,
+        }
+        self.said = {"min_history_days": 1, **said}
+        self.bench = self._bench("first")
 
     # -- how ---------------------------------------------------------------------------------------
 
@@ -265,18 +273,20 @@ class Histories(RuleBasedStateMachine):
         self.fine = True
 
     def _refresh(self, days: set[date], crash: int | None) -> None:
-        """Built is nothing twice, and nothing far away."""
+        """Built is nothing twice, and nothing far away from what waits for it."""
         self.fine = False
+        waiting = self.waiting | days
         with crash_at(crash), _slices_of(self.slices):
             built = refresh(self.bench.work, sorted(days))
             assert built == sorted(set(built))
             early = (self.bench.numbers.late_window_days + 1) * DAY  # a session reaches one date further
             for event_date in built:  # an event is at most a day early; alerts look back a week
-                assert any(day - early <= event_date <= day + 9 * DAY for day in days), (event_date, days)
-            self.waiting -= days
+                near = any(day - early <= event_date <= day + 9 * DAY for day in waiting)
+                assert near or self.policy_changed, (event_date, waiting)
+            self.waiting, self.policy_changed = set(), False
         for day in self.bench.work.lake.partitions("activity_metrics"):
             self.first.setdefault(day, numbers(self.bench, day))
-        if not self.waiting and not self.unrun:
+        if not self.waiting and not self.unrun and not self.policy_changed:
             self._compare()
         self.fine = True
 
@@ -288,9 +298,9 @@ class Histories(RuleBasedStateMachine):
             self._run(min(self.unrun), crash)
             crash = None
         assert not self.unrun, "days must be run again and again"
-        self._refresh(set(self.waiting), crash)
-        if self.waiting:
-            self._refresh(set(self.waiting), None)
+        self._refresh(set(), crash)
+        if self.waiting or self.policy_changed:
+            self._refresh(set(), None)
 
     def _compare(self) -> None:
         """The tables are the oracle's; every session has the id that it always had; restatements lead back."""

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,14 +77,26 @@ _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))  #
 
 
 @pytest.fixture(scope="module")
-def web_ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebUi]:
-    """`dagster dev` in a copy of the project with the sample days and nothing run, nothing set by hand."""
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, with the sample days and nothing run."""
     folder = tmp_path_factory.mktemp("project")
     for name in ("pyproject.toml", "dagster.yaml", "workspace.yaml"):
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "data" / "raw", folder / "data" / "raw")
-    set_by_hand = ("PIPELINE_", "DAGSTER_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(set_by_hand)}
+    return folder
+
+
+@pytest.fixture(scope="module")
+def set_by_hand() -> Mapping[str, str]:
+    """What the environment says of the pipeline: nothing."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def web_ui(project: Path, set_by_hand: Mapping[str, str]) -> Iterator[WebUi]:
+    """`dagster dev` in the project."""
+    folder, ours = project, ("PIPELINE_", "DAGSTER_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | set_by_hand
     ui = WebUi(folder, _free_port(), environment)
     log = folder / "dagster-dev.log"
     with log.open("wb") as out:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets_pkg.steps.activity import refresh
+from assets_pkg.steps.activity import GATHER, STAGES, refresh
+from assets_pkg.transforms import sessions
 from assets_pkg_tests.activities import (
     ActivityBench,
     Event,
@@ -321,7 +322,51 @@ def test_a_narrower_late_window_blames_no_day(activity: ActivityBench) -> None:
     narrow = ActivityBench(activity.folder, late_window_days=1)
     refresh(narrow.work, [D1])
     assert told(narrow, D1) == [[("sessions", 1, 2)], [("sessions", 2, 1)]]
-    assert why(narrow, D1)[1][1]
+    assert why(narrow, D1) == [([D3], False), ([], True)]
+
+
+def test_dates_that_left_the_late_window_are_refreshed_whatever_day_is_run(activity: ActivityBench) -> None:
+    """Nothing else could take back what landed outside of it."""
+    activity.bring(D3, noon("late", D1), noon("own", D3))
+    assert activity.counted(D1) == {"late": D3}
+    narrow = ActivityBench(activity.folder, late_window_days=0)
+    assert D1 in GATHER.all_stale(narrow.work)
+    assert D1 in refresh(narrow.work, [D3])
+    assert narrow.counted(D1) == {}
+    assert differences(narrow) == []
+    assert [stage.all_stale(narrow.work) for stage in STAGES] == [{}] * len(STAGES)
+
+
+def test_another_way_to_count_active_minutes_restates_nothing_and_is_no_cause(activity: ActivityBench) -> None:
+    activity.bring(D1, noon("a", D1), noon("b", D1, 20))
+    other = ActivityBench(activity.folder, active_gap_minutes=1)
+    refresh(other.work, [D1])
+    assert told(other, D1) == []
+    other.bring(D2, noon("late", D1, 90), name="events_raw-2.csv")
+    assert why(other, D1) == [([D2], False)]
+
+
+def test_a_clean_partition_that_is_replaced_while_its_dates_are_refreshed_is_a_cause(
+    activity: ActivityBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activity.bring(D1, *hourly(1))
+    activity.drop(D1, *hourly(2))
+    activity.clean_events(D1)
+    real, calls = sessions.session_starts, list[date]()
+
+    def disturbed(*arguments: Any) -> Any:
+        if not calls:
+            activity.drop(D1, *hourly(3))
+            activity.clean_events(D1)
+        calls.append(D1)
+        return real(*arguments)
+
+    monkeypatch.setattr(sessions, "session_starts", disturbed)
+    refresh(activity.work, [D1])
+    assert why(activity, D1) == [([D1], False)]
+    refresh(activity.work, [D1])
+    assert told(activity, D1) == [changes_sessions(1, 2), changes_sessions(2, 3)]
+    assert why(activity, D1) == [([D1], False)] * 2
 
 
 # -- crashes -------------------------------------------------------------------------------------------
