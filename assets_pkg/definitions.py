@@ -45,7 +45,9 @@ def _definitions(settings: Settings, graph: Graph) -> dg.Definitions:
     daily, activity, health = build_daily_job(), build_activity_job(), build_health_job()
     maintenance = build_maintenance_job(settings, graph.policy)
     checks = [*build_checks(graph), *build_activity_checks(graph)]
-    all_partitions, all_up_to_date = build_health(spec for each in checks for spec in each.check_specs)
+    all_partitions, all_up_to_date = build_health(
+        (spec for each in checks for spec in each.check_specs), settings.owners
+    )
     return dg.Definitions(
         assets=[*build_ingest_assets(graph), *build_activity_assets(graph), all_partitions],
         asset_checks=[*checks, all_up_to_date],

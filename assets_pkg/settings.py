@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     ledger_url: str | None = Field(default=None, description="SQLite or PostgreSQL URL of the file ledger")
     first_day: date = Field(default=date(2025, 1, 1), description="the first ingest date there is")
     automatic: bool = Field(default=False, description="schedule and file sensor are on from the start")
-    schedule_hour: int = Field(default=3, ge=0, le=23, description="hour at which the daily run starts")
+    schedule_hour: int = Field(default=4, ge=0, le=23, description="hour at which the daily run starts")
     schedule_zone: ZoneInfo = Field(default=ZoneInfo("UTC"), description="time zone of that hour")
     lock_wait_seconds: float = Field(default=600, ge=0, description="how long a run waits for another on the same day")
     ledger_wait_seconds: float = Field(default=30, ge=0, description="how long to wait for a ledger that is locked")

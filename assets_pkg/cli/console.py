@@ -8,8 +8,8 @@ from typing import Final, NoReturn
 
 import typer
 from pydantic import ValidationError
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from assets_pkg.policy import PolicyError
@@ -63,6 +63,15 @@ def number_table(title: str, names: Sequence[str], columns: Sequence[str]) -> Ta
     for column in columns:
         table.add_column(column, justify="right")
     return table
+
+
+def escape(text: str) -> str:
+    """A text as it stands: no markup, and signs that a terminal would obey or hide are written out."""
+    return markup.escape("".join(sign if sign.isprintable() or sign == "\n" else _written_out(sign) for sign in text))
+
+
+def _written_out(sign: str) -> str:
+    return sign.encode("unicode_escape").decode()
 
 
 def say(sentence: str, to: Console = out) -> None:

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 import polars as pl
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from assets_pkg.cli.console import FAILURE, USAGE, day_of, err, fail, out, say, wide, workplace
+from assets_pkg.cli.console import FAILURE, USAGE, day_of, err, escape, fail, out, say, wide, workplace
 from assets_pkg.cli.instance import process
 from assets_pkg.cli.run import show_tables
 from assets_pkg.contracts.feeds import FEEDS

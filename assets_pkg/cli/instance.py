@@ -17,11 +17,10 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterError
 from filelock import FileLock
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import SQLAlchemyError
 
-from assets_pkg.cli.console import INTERRUPTED, err, fail, say
+from assets_pkg.cli.console import INTERRUPTED, err, escape, fail, say
 from assets_pkg.contracts.feeds import EVENTS
 from assets_pkg.orchestration.launcher import PROCESS, command_is_gone
 from assets_pkg.orchestration.materialize import untold_days

@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 from rich.filesize import decimal
-from rich.markup import escape
 
-from assets_pkg.cli.console import FAILURE, err, number_table, say, wide, workplace
+from assets_pkg.cli.console import FAILURE, err, escape, number_table, say, wide, workplace
 from assets_pkg.steps.maintenance import maintain as maintain_all
 
 

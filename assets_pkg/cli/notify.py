@@ -4,10 +4,9 @@ from typing import Annotated
 
 import typer
 from dagster import DagsterError
-from rich.markup import escape
 from sqlalchemy.exc import SQLAlchemyError
 
-from assets_pkg.cli.console import FAILURE, err, fail, say, workplace
+from assets_pkg.cli.console import FAILURE, err, escape, fail, say, workplace
 from assets_pkg.cli.instance import opened_instance
 from assets_pkg.orchestration.notifications import is_configured, tell_news
 from assets_pkg.steps.workplace import Workplace

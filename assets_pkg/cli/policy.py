@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from assets_pkg.cli.console import day_of, fail, number_table, out, say, workplace
+from assets_pkg.cli.console import day_of, escape, fail, number_table, out, say, workplace
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.orchestration.partitions import run_command
 
@@ -32,15 +31,23 @@ def preview(
     columns = ("clean", "quarantine", "would be rejected", "would be clean")
     table = number_table(f"{day} under {escape(str(source))}", ("feed",), columns)
     changes = number_table("What changes", ("feed", "reason or warning"), ("rows now", "rows then"))
+    unread: list[str] = []
     for feed in processed:
         found = preview_policy(work, feed, day)
         numbers = (found.clean, found.quarantine, found.to_quarantine, found.to_clean)
         table.add_row(found.feed, *(f"{number:,}" for number in numbers))
+        unread += found.unread
         for change in found.changes:
             changes.add_row(found.feed, f"{change.kind} {change.name}", f"{change.before:,}", f"{change.after:,}")
     out.print(table)
     if changes.row_count:
         out.print(changes)
+    if unread:
+        say(
+            f"[yellow]Not previewed:[/] {escape(', '.join(unread))} would be read again, by other names of columns "
+            "or other limits, and their rows judged by what is read then."
+        )
+    if changes.row_count or unread:
         say(f"Nothing was written. With that policy in force, `{run_command(day, day)}` applies it.")
     else:
         say("No row would move. What follows for sessions is not previewed.")

@@ -5,10 +5,21 @@ from typing import Annotated
 
 import polars as pl
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from assets_pkg.cli.console import FAILURE, HIGH_ALERTS, USAGE, day_of, err, fail, number_table, out, say, workplace
+from assets_pkg.cli.console import (
+    FAILURE,
+    HIGH_ALERTS,
+    USAGE,
+    day_of,
+    err,
+    escape,
+    fail,
+    number_table,
+    out,
+    say,
+    workplace,
+)
 from assets_pkg.cli.instance import Processed, process
 from assets_pkg.cli.notify import tell
 from assets_pkg.contracts.feeds import FEEDS

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.markup import escape
 
-from assets_pkg.cli.console import USAGE, err, fail, number_table, out, say, workplace
+from assets_pkg.cli.console import USAGE, err, escape, fail, number_table, out, say, workplace
 from assets_pkg.contracts.event_file import FIELDS
 from assets_pkg.policy import Policy, PolicyError, load_policy
 from assets_pkg.steps.event_file import FileSummary, sessions_of_file

@@ -1,9 +1,8 @@
 """`status`: which dates want something, and what mends them."""
 
-from rich.markup import escape
 from rich.table import Table
 
-from assets_pkg.cli.console import fail, say, wide, workplace
+from assets_pkg.cli.console import escape, fail, say, wide, workplace
 from assets_pkg.cli.instance import opened_instance
 from assets_pkg.orchestration.health import HEALTH_COLUMNS, not_run_yet, unhealthy
 from assets_pkg.storage.lake import LakeError

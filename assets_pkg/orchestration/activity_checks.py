@@ -164,9 +164,10 @@ def _judge_rule(rule: str, dataset: str) -> Callable[[Workplace, date], Verdict]
                 if verdict.passed or is_processed(work, event_date):
                     return verdict
                 sentence = (
-                    f"{judgement.message}. The date's own files have not come yet: only early or late events have."
+                    f"Not judged: {judgement.message}, but the date's own files have not come yet: only early or late "
+                    "events have."
                 )
-                return replace(verdict, sentence=sentence)
+                return replace(verdict, passed=True, sentence=sentence)
         return Verdict(passed=True, sentence="The date has no activity.", facts={})
 
     return judge

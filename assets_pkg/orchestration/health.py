@@ -75,13 +75,21 @@ def _spans(days: list[date]) -> str:
     return ", ".join(span_name(first, last) for first, last in spans_of(days) if first > NO_DAY)
 
 
-def build_health(checks: Iterable[dg.AssetCheckSpec]) -> tuple[dg.AssetSpec, dg.AssetChecksDefinition]:
+def build_health(
+    checks: Iterable[dg.AssetCheckSpec], owners: Iterable[str]
+) -> tuple[dg.AssetSpec, dg.AssetChecksDefinition]:
     """What stands for all partitions together, which nobody materializes, and the check that looks at them.
 
     `checks`: all others.
     """
     others = list(checks)
-    spec = dg.AssetSpec(PARTITION_HEALTH, group_name="health", description="All partitions of all assets.")
+    spec = dg.AssetSpec(
+        PARTITION_HEALTH,
+        group_name="health",
+        description="All partitions of all assets.",
+        kinds={"deltalake"},
+        owners=list(owners),
+    )
 
     @dg.asset_check(
         name="all_up_to_date",

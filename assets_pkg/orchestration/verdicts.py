@@ -84,7 +84,8 @@ def verdict_of(work: Workplace, judgement: Judgement, day: date) -> Verdict:
     If it fired, with what the numbers come from.
     """
     sentence = f"{judgement.message}. {judgement.spec.advice}" if judgement.fired else f"{judgement.message}."
-    facts = {name: _fact(value) for name, value in judgement.details.items()}
+    # What is told of each file stands in the table of files.
+    facts = {name: _fact(value) for name, value in judgement.details.items() if not isinstance(value, dict)}
     facts["severity of the alert"] = judgement.severity
     if judgement.fired:
         facts |= {what: frame(rows) for what, rows in evidence(work, judgement, day).items()}
@@ -92,8 +93,6 @@ def verdict_of(work: Workplace, judgement: Judgement, day: date) -> Verdict:
 
 
 def _fact(value: Any) -> Any:
-    if isinstance(value, dict):
-        return dg.MetadataValue.json(value)
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else "none" if value is None else value
 
 

@@ -140,6 +140,12 @@ def records_of(work: Workplace, day: date) -> dict[str, list[FileRecord]]:
     return {name: work.ledger.records(name, day) for name in FEEDS}
 
 
+def files_read_otherwise(work: Workplace, feed: Feed, day: date) -> list[str]:
+    """The files whose rows are in the raw table as another policy had them read: other aliases, other `reading`."""
+    how = work.policy.reading_fingerprint(feed.name)
+    return [file.path for file in work.ledger.records(feed.name, day) if file.has_rows and file.read_policy != how]
+
+
 def vanished_files(work: Workplace, day: date) -> list[str]:
     """Files of the day whose rows are kept though they are no longer in the raw folder."""
     there = files_of_day(work.raw_root, day)

@@ -9,6 +9,7 @@ from datetime import date
 
 from assets_pkg.contracts.feeds import ADDRESS, Feed
 from assets_pkg.steps.clean import DayRules
+from assets_pkg.steps.files import files_read_otherwise
 from assets_pkg.steps.workplace import Workplace
 from assets_pkg.transforms.metrics import Profile
 from assets_pkg.transforms.split import CLEAN, QUARANTINE, REASON, WARNING
@@ -37,6 +38,8 @@ class Preview:
     to_quarantine: int
     to_clean: int
     changes: list[Change]
+    unread: list[str]
+    """Files that would be read again, in another way: what that changes is not previewed."""
 
 
 def preview_policy(work: Workplace, feed: Feed, day: date) -> Preview:
@@ -56,6 +59,7 @@ def preview_policy(work: Workplace, feed: Feed, day: date) -> Preview:
         to_quarantine,
         to_clean,
         [change for kind in (REASON, WARNING) for change in _changes(kind, before.of_kind(kind), after.of_kind(kind))],
+        files_read_otherwise(work, feed, day),
     )
 
 

@@ -19,6 +19,7 @@ from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.lake import DataFile, LakeError, PartitionWriter
 from assets_pkg.storage.raw_files import Fingerprint, RawFile, RawRecords, find_files, open_raw_file
 from assets_pkg.storage.records import HeaderGrewError, UnreadableFileError
+from assets_pkg.storage.transient import is_transient
 
 _SHA256, _BYTES, _UNKNOWN = "content_sha256", "bytes", "unknown_columns"
 
@@ -137,6 +138,7 @@ class _RawStep:
             try:
                 holds = self._fingerprint(file, known)
             except UnreadableFileError as error:
+                _raise_what_may_pass(error)
                 fresh[path] = FileRecord(path, "", 0, FAILED, error=str(error), read_policy=self.how, attempts=attempts)
                 continue
             same = known is not None and known.content_sha256 == holds.sha256
@@ -224,6 +226,7 @@ class _RawStep:
                 "day reads it"
             )
         except UnreadableFileError as error:
+            _raise_what_may_pass(error)
             problem = str(error)
         writer.back_to(start)
         return replace(_unread(record), status=FAILED, error=problem)
@@ -255,6 +258,12 @@ def _adopt_unknown_rows(work: Workplace, feed: Feed, day: date) -> None:
         if each != day and rows is not None and rows < partition.rows:
             told = _by_raw_file(work.lake.files(feed.raw, each))
             work.ledger.adopt(feed.name, each, [_told_by_table(*item) for item in told.items()], work.run)
+
+
+def _raise_what_may_pass(error: UnreadableFileError) -> None:
+    """A share that does not answer says nothing of the file: the step is tried again, and the day is as it was."""
+    if is_transient(error):
+        raise error
 
 
 def _by_raw_file(data_files: Iterable[DataFile]) -> dict[str, list[DataFile]]:

@@ -230,6 +230,13 @@ class _Commit:
         except FileNotFoundError:
             return False
 
+    def is_kept(self) -> bool:
+        """Whether it is still there: then what came since goes on from it."""
+        try:
+            return self.identity[:2] == _Commit.at(self.path).identity[:2]
+        except FileNotFoundError:
+            return False
+
     def _next(self) -> Path:
         version, _, _ = self.path.name.partition(".")
         return self.path.with_name(f"{int(version) + 1:0{len(version)}d}.json")
@@ -259,6 +266,7 @@ class Lake:
         self._frozen = frozen
         self._anew = anew
         self._seen: dict[str, _Contents] = {}
+        self._tables: dict[str, tuple[_Commit, DeltaTable]] = {}
 
     # -- reading ----------------------------------------------------------------------------------------
 
@@ -375,15 +383,23 @@ class Lake:
                 return
 
     def _open(self, table: str) -> DeltaTable | None:
+        """The table as it is now. A log is read once; then only what was added, as long as that goes on from there."""
+        newest = self._newest_commit(table)
+        known, delta = self._tables.get(table, (None, None))
         try:
-            return DeltaTable(self.root / table)
+            if not (known and delta and known.is_kept() and _is_brought_up_to_date(delta)):
+                delta = DeltaTable(self.root / table)
         except TableNotFoundError:
+            self._tables.pop(table, None)
             return None
         except DeltaError as error:
             raise LakeError(
                 f"{table} cannot be opened at {self.root / table}: {str(error).splitlines()[0]}. If its {LOG} is "
                 "damaged, bring it back from a backup, or move the table's folder away and run its days again"
             ) from error
+        if newest:
+            self._tables[table] = newest, delta
+        return delta
 
     def _open_or_create(self, table: Table) -> DeltaTable:
         found = self._open(table.name)
@@ -456,6 +472,15 @@ class Lake:
                 DataFile(str(self.root / table / path), rows, size, digest, said, (first, last) if first else None)
             )
         return found
+
+
+def _is_brought_up_to_date(delta: DeltaTable) -> bool:
+    """Whether what its log had added could be read."""
+    try:
+        delta.update_incremental()
+    except DeltaError:  # opening it anew will say why
+        return False
+    return True
 
 
 def _is_whole(file: DataFile) -> bool:

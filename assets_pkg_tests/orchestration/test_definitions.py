@@ -143,7 +143,7 @@ def test_a_job_has_every_asset_and_check_of_its_dates(job: str, names: set[str])
 def test_the_schedule_is_off_and_asks_for_the_day_before() -> None:
     schedule = DEFS.resolve_schedule_def("daily_schedule")
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
-    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 3 * * *", "UTC")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 4 * * *", "UTC")
     assert schedule.job_name == DAILY_JOB
     tick = datetime(2026, 3, 1, 3, tzinfo=UTC)
     repository = DEFS.get_repository_def()

@@ -127,6 +127,16 @@ def test_the_ledger_is_printed_for_people_and_for_programs(days: Workbench) -> N
     assert [(row["path"], row["duplicate_of"], row["records"]) for row in rows] == [(AGAIN, TWO, None)]
 
 
+def test_what_a_terminal_would_obey_is_written_out(tmp_path: Path) -> None:
+    bench = Workbench(tmp_path)
+    bench.put("events_raw_[red]x\x1b[31m\u202e.csv", feed_csv("events", {"event_id": "e\x1b]0;title\x07"}))
+    bench.run_day()
+    listed_ones = told(bench, "ledger")
+    assert "events_raw_[red]x\\x1b[31m\\u202e.csv" in listed_ones
+    life = told(bench, "explain", "--event-id", "e\x1b]0;title\x07")
+    assert "\x1b" not in listed_ones + life
+
+
 def test_the_ledger_can_be_verified(days: Workbench, tmp_path: Path) -> None:
     assert "Every raw file has the bytes" in told(days, "ledger", "--verify")
     shutil.copytree(days.folder, tmp_path / "copy")

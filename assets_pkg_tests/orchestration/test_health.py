@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, INGEST_TABLES
 from assets_pkg.orchestration.health import not_run_yet, unhealthy
 from assets_pkg_tests.orchestration.pipeline import Pipeline, command_line, good_day, pipeline_in, put_files
@@ -71,6 +72,31 @@ def test_raw_days_that_were_never_processed_are_missing(tmp_path: Path) -> None:
             put_files(pipeline.bench, day, good_day(day))
         found = ailing(pipeline.under(AT_ONCE))
         assert found == {(table, "missing"): f"{D1} to {D2}" for table in INGEST_TABLES}
+
+
+def test_a_day_between_others_of_which_nothing_came_is_missing(tmp_path: Path) -> None:
+    with pipeline_in(tmp_path) as made:
+        pipeline = made.under(AT_ONCE)
+        for day in (D1, D3):
+            put_files(pipeline.bench, day, good_day(day))
+        rows = unhealthy(pipeline.bench.work, pipeline.instance, pipeline.check_specs)
+        of_hole = [(row["asset"], row["state"], row["mended by"]) for row in rows if row["days"] == str(D2)]
+        assert of_hole == [
+            (feed.raw, "missing", f"python -m assets_pkg run --date {D2}")
+            for feed in sorted(FEEDS.values(), key=lambda feed: feed.raw)
+        ]
+        assert {row["why"] for row in rows if row["days"] == str(D2)} == {"nothing came: there is no folder"}
+        assert pipeline.run(D1, D3).success
+        refresh(pipeline)
+        assert ailing(pipeline) == {}, "it was processed as empty"
+
+
+def test_another_way_to_read_files_makes_raw_tables_stale(pipeline: Pipeline) -> None:
+    other = pipeline.under({**AT_ONCE, "reading": {"open_quote_lines": 5}})
+    rows = unhealthy(other.bench.work, other.instance, other.check_specs)
+    found = {row["asset"]: (row["state"], row["days"], row["why"]) for row in rows}
+    assert {feed.raw for feed in FEEDS.values()} <= found.keys()
+    assert found["raw_events"] == ("stale", f"{D1} to {D3}", "the policy reads its files otherwise")
 
 
 def test_a_day_whose_files_are_still_coming_is_not_missing(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_a_run_of_maintenance_that_fails_is_told_of_no_day_until_one_succeeds(be
 @pytest.mark.parametrize(
     ("settings", "cron", "status"),
     [
-        ({}, "0 5 * * SUN", dg.DefaultScheduleStatus.STOPPED),
+        ({}, "0 6 * * SUN", dg.DefaultScheduleStatus.STOPPED),
         (
             {"automatic": True, "schedule_hour": 23, "schedule_zone": "Europe/Berlin"},
             "0 1 * * SUN",

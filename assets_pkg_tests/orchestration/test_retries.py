@@ -19,6 +19,7 @@ from assets_pkg.steps.raw import land_raw
 from assets_pkg.storage.ledger import Ledger, LedgerError
 from assets_pkg.storage.transient import is_transient
 from assets_pkg_tests.orchestration.pipeline import (
+    HOURS,
     Pipeline,
     Result,
     good_day,
@@ -114,6 +115,35 @@ def test_what_stays_away_takes_its_day_out_after_some_tries(tmp_path: Path, monk
         assert run is not None
         assert run.tags[bad_days.FAILED_DAYS] == str(BAD)
         assert {day for table, day in pipeline.versions() if table == "alerts"} == {DAYS[0], DAYS[2]}
+
+
+@pytest.mark.parametrize("landed", [True, False], ids=["a file that was read before", "a new file"])
+def test_a_share_that_loses_a_raw_file_for_a_moment_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, landed: bool
+) -> None:
+    monkeypatch.setattr(bad_days, "_WAIT_SECONDS", (0, 0, 0))
+    opened, real = list[Path](), Path.open
+
+    def flaky(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path.name == "events_raw.csv":
+            opened.append(path)
+            if len(opened) == 1:
+                raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, *arguments, **named)
+
+    with pipeline_in(tmp_path) as pipeline:
+        put_files(pipeline.bench, BAD, good_day(BAD))
+        if landed:
+            assert pipeline.run(BAD).success
+            put_files(pipeline.bench, BAD, good_day(BAD))  # the folder entry is another
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "open", flaky)
+            result = pipeline.run(BAD)
+        assert result.success
+        assert retried(result) == ["raw_events"]
+        (file,) = pipeline.bench.files(FEEDS["events"], BAD)
+        assert (file.status, file.records) == ("SUCCESS", HOURS)
+        assert len(pipeline.bench.rows("events_clean", BAD)) == HOURS
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EISDIR])

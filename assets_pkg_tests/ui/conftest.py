@@ -38,6 +38,15 @@ def wait_for(what: str, look: Callable[[], _T | None], seconds: float = WAIT_SEC
     pytest.fail(f"waited {seconds:.0f} s for {what}")
 
 
+def expect_drawn(page: Page, plots: int) -> None:
+    """So many plots are there, and something is drawn in each."""
+    canvases = page.locator("canvas")
+    expect(canvases).to_have_count(plots)
+    drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(byte => byte)"
+    page.wait_for_timeout(1500)  # lines grow into place
+    assert all(plot.evaluate(drawn) for plot in canvases.all())
+
+
 @dataclass(frozen=True)
 class WebUi:
     """A running web UI with its daemon, the folder it was started in, and the environment it has."""

@@ -16,7 +16,7 @@ from assets_pkg.definitions import build_definitions
 from assets_pkg.orchestration.jobs import DAILY_JOB
 from assets_pkg.orchestration.workplace import ACTIVITY_JOB
 from assets_pkg.settings import Settings
-from assets_pkg_tests.ui.conftest import WebUi, wait_for
+from assets_pkg_tests.ui.conftest import WebUi, expect_drawn, wait_for
 from assets_pkg_tests.workbench import feed_csv
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("web_ui")]
@@ -227,11 +227,7 @@ def test_numbers_of_an_asset_are_plotted(web_ui: WebUi, backfill: dict[str, Any]
     page.get_by_role("button").filter(has_text=re.compile("^Events$")).click()
     for number in ("active customers", "events rows", "events quarantine rate", "hours with events"):
         expect(page.get_by_text(number, exact=True)).to_be_visible()
-    plots = page.locator("canvas")
-    expect(plots).to_have_count(9)
-    drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(byte => byte)"
-    page.wait_for_timeout(1500)  # lines grow into place
-    assert all(plot.evaluate(drawn) for plot in plots.all())
+    expect_drawn(page, 9)
     page.screenshot(path=pictures / "plots.png")
 
 
