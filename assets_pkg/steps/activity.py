@@ -6,7 +6,7 @@ Each carries a digest of the versions it was built from, so what is out of date 
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
@@ -253,7 +253,7 @@ def reach(work: Workplace, ingest_dates: Iterable[date]) -> dict[Stage, list[dat
     gathered = landing(work.policy).reached(ingest_dates)
     joined = BESIDE.reached(gathered)
     touched = {GATHER: gathered, JOIN: joined, MEASURE: joined, JUDGE: compared(work.policy).reached(joined)}
-    now = replace(work, frozen=True, verify=False)
+    now = work.as_now()
     behind = {day for stage, dates in touched.items() for day in stage.all_stale(now).keys() - dates}
     others = changed_by(work.policy, behind)
     return {stage: sorted(dates | others) for stage, dates in touched.items()}

@@ -1,7 +1,6 @@
 """The clean events that count for an event date, wherever in its window they landed (contract §4)."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date
 
 import polars as pl
@@ -37,7 +36,7 @@ class LandedEvents:
 
     def __init__(self, work: Workplace, event_date: date) -> None:
         # Looked up once: rows are read twice, and must be the same both times, whoever replaces a partition meanwhile.
-        lake = replace(work, frozen=True).lake
+        lake = work.lake.as_now()
         window = landing(work.policy).of(event_date)
         own = {day: lake.slices(EVENTS.clean_table, day, event_date) for day in window}
         self._all = {day: lake.slices(EVENTS.clean_table, day) for day in window}

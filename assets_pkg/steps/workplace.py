@@ -1,6 +1,6 @@
 """What every step works with: raw files, lake, ledger, report folder and policy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -33,6 +33,12 @@ class Workplace:
     def raw_root(self) -> Path:
         """The folder that holds ingest_date=…/."""
         return self.settings.raw_dir
+
+    def as_now(self) -> "Workplace":
+        """The same, with the tables as they are now; what they hold is taken on trust."""
+        now = replace(self, frozen=True, verify=False)
+        vars(now)["lake"] = self.lake.as_now()
+        return now
 
     @cached_property
     def lake(self) -> Lake:

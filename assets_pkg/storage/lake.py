@@ -268,6 +268,12 @@ class Lake:
         self._seen: dict[str, _Contents] = {}
         self._tables: dict[str, tuple[_Commit, DeltaTable]] = {}
 
+    def as_now(self) -> "Lake":
+        """A frozen one, which begins with what this one has seen and is still so."""
+        now = Lake(self.root, frozen=True)
+        now._seen = {table: seen for table, seen in self._seen.items() if seen.is_latest()}
+        return now
+
     # -- reading ----------------------------------------------------------------------------------------
 
     def files(self, table: str, day: date) -> list[DataFile]:
@@ -429,7 +435,7 @@ class Lake:
         seen = self._seen.get(table)
         if seen is None or not (self._frozen or seen.is_latest()):
             newest = self._newest_commit(table)
-            files = self._listed(table)
+            files = self._listed(table) if newest else {}
             seen = _Contents(newest, files, {day: _partition(of_day) for day, of_day in sorted(files.items())})
             self._seen[table] = seen
         return seen

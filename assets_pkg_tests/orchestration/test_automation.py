@@ -365,6 +365,7 @@ def test_tables_restored_from_an_older_copy_are_seen(automation: Automation, tmp
 # -- what it costs --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_tick_over_a_lake_of_400_event_dates_is_quick(automation: Automation) -> None:
     days = days_from(DAY - timedelta(days=200), 400)
     fill(automation.bench, days)

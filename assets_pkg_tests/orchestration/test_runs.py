@@ -97,6 +97,7 @@ def test_days_one_by_one_are_a_range_and_a_rerun_changes_nothing(tmp_path: Path,
         assert pipeline.bench.commits() == commits
 
 
+@pytest.mark.slow
 def test_days_in_another_order_are_a_range_once_rerun_in_order(tmp_path: Path, as_a_range: Outcome) -> None:
     # A day is decided with the customers known as of that day: c2 comes on the first day.
     with pipeline_in(tmp_path) as pipeline:

@@ -115,7 +115,7 @@ def test_a_run_waits_for_the_day_to_be_free(tmp_path: Path, undisturbed: Workben
     as_undisturbed(bench, undisturbed)
 
 
-@pytest.mark.parametrize("seconds", ["0", "0.5"])
+@pytest.mark.parametrize("seconds", ["0", pytest.param("0.5", marks=pytest.mark.slow)])
 def test_a_run_that_may_not_wait_fails_and_names_who_holds_the_day(tmp_path: Path, seconds: str) -> None:
     bench = Workbench(project(tmp_path))
     put_files(bench, DAY, good_day(DAY))
