@@ -1,7 +1,7 @@
 """What the numbers of an alert rule come from, to look at: files, rows with file and row, hours, days before."""
 
 from collections.abc import Callable, Mapping
-from datetime import date, timedelta
+from datetime import date
 from typing import Final
 
 import polars as pl
@@ -10,11 +10,12 @@ from assets_pkg.contracts.feeds import ADDRESS, EVENTS, FEEDS
 from assets_pkg.contracts.files import note_on
 from assets_pkg.contracts.rules import ORPHAN, duplicate_of
 from assets_pkg.contracts.tables import ACTIVITY_METRICS, DAILY_METRICS, EVENT_DATE
+from assets_pkg.report.page import hourly_events
 from assets_pkg.steps.checks import preview, rejected_rows
 from assets_pkg.steps.files import file_lives, records_of
 from assets_pkg.steps.workplace import Workplace
-from assets_pkg.transforms.alerts import Judgement
-from assets_pkg.transforms.metrics import HOURS
+from assets_pkg.transforms.alerts import Judgement, is_metric
+from assets_pkg.transforms.metrics import later_than
 from assets_pkg.transforms.split import TOTAL
 from assets_pkg.transforms.windows import compared
 
@@ -69,17 +70,15 @@ def _orphans(work: Workplace, feed: str, day: date) -> Evidence:
 
 def _late(work: Workplace, feed: str, day: date) -> Evidence:
     of_feed = FEEDS[feed]
-    is_late = pl.lit(day) - pl.col(EVENT_DATE) > timedelta(days=work.policy.activity.late_window_days)
+    is_late = later_than(day, work.policy.activity.late_window_days)
     rows = work.lake.scan(of_feed.clean_table, [day]).filter(is_late)
     shown = rows.select(*ADDRESS, of_feed.id, EVENT_DATE, of_feed.time).sort(ADDRESS)
     return {"late events (first)": shown.head(work.policy.checks.sample_rows).collect(engine="streaming")}
 
 
-def _hours(work: Workplace, feed: str, day: date) -> Evidence:
-    metrics = work.lake.scan(DAILY_METRICS.name, [day]).collect()
-    events = metrics.filter((pl.col("dataset") == feed) & (pl.col("metric") == "by_hour"))
-    hours = pl.DataFrame({"dimension": HOURS}).join(events, on="dimension", how="left")
-    return {"hours": hours.select(hour="dimension", clean_events=pl.col("value").fill_null(0).cast(pl.Int64))}
+def _hours(work: Workplace, _feed: str, day: date) -> Evidence:
+    events = hourly_events(work.lake.scan(DAILY_METRICS.name, [day]).collect())
+    return {"hours": pl.DataFrame({"hour": list(events), "clean_events": list(events.values())})}
 
 
 def _days_before(metric: str | None = None) -> _Find:
@@ -88,8 +87,9 @@ def _days_before(metric: str | None = None) -> _Find:
     def find(work: Workplace, dataset: str, day: date) -> Evidence:
         table, of, name = (DAILY_METRICS, dataset, metric) if metric else (ACTIVITY_METRICS, EVENTS.name, dataset)
         days = [each for each in compared(work.policy).of(day) if work.lake.is_whole(table.name, each)]
-        is_meant = (pl.col("dataset") == of) & (pl.col("metric") == name) & pl.col("dimension").is_null()
-        rows = work.lake.scan(table.name, days).filter(is_meant).select(table.partition_by, "value").collect()
+        rows = (
+            work.lake.scan(table.name, days).filter(is_metric(of, name)).select(table.partition_by, "value").collect()
+        )
         return {f"{name} by day": rows.sort(table.partition_by)}
 
     return find

@@ -168,9 +168,13 @@ def usual(history: pl.DataFrame, dataset: str, metric: str, policy: Policy) -> t
 
     `history`: their metrics.
     """
-    is_meant = (pl.col("dataset") == dataset) & (pl.col("metric") == metric) & pl.col("dimension").is_null()
-    values = history.filter(is_meant)["value"].to_list()
+    values = history.filter(is_metric(dataset, metric))["value"].to_list()
     return (median(values) if len(values) >= policy.alerts.min_history_days else None), len(values)
+
+
+def is_metric(dataset: str, metric: str) -> pl.Expr:
+    """Whether a row of metrics is that one, and no breakdown. Needs dataset, metric and dimension."""
+    return (pl.col("dataset") == dataset) & (pl.col("metric") == metric) & pl.col("dimension").is_null()
 
 
 ALERT_METRICS: Final = ("dataset", "metric", "dimension", "value")

@@ -105,12 +105,10 @@ def _feed_metrics(feed: Feed, profile: Profile, required: tuple[str, ...]) -> li
 def _event_metrics(clean: pl.LazyFrame, day: date, policy: Policy) -> list[Metric]:
     hour = pl.when(pl.col("event_date") == day).then(pl.col("event_time").dt.hour()).alias("hour")
     groups = clean.group_by("event_type", "platform", "event_date", hour).agg(rows=pl.len()).collect(engine="streaming")
-    days_late = pl.lit(day) - pl.col("event_date")
-    beyond = timedelta(days=policy.activity.late_window_days)
     by_hour = dict(groups.filter(pl.col("hour").is_not_null()).group_by("hour").agg(pl.col("rows").sum()).iter_rows())
     numbers: dict[str, float] = {
-        _LATE[0]: int(groups.filter(days_late > timedelta()).get_column("rows").sum()),
-        _LATE[1]: int(groups.filter(days_late > beyond).get_column("rows").sum()),
+        _LATE[0]: int(groups.filter(later_than(day, 0)).get_column("rows").sum()),
+        _LATE[1]: int(groups.filter(later_than(day, policy.activity.late_window_days)).get_column("rows").sum()),
         "active_customers": clean.select(pl.col("customer_id").n_unique()).collect(engine="streaming").item(),
     }
     return [
@@ -120,6 +118,11 @@ def _event_metrics(clean: pl.LazyFrame, day: date, policy: Policy) -> list[Metri
         *((EVENTS.name, "by_hour", name, float(by_hour.get(int(name), 0))) for name in HOURS),
         *percentiles(EVENTS, "duration_ms", clean),
     ]
+
+
+def later_than(day: date, days: int) -> pl.Expr:
+    """Whether an event that landed on `day` had happened more than so many days before. Needs event_date."""
+    return pl.lit(day) - pl.col("event_date") > timedelta(days=days)
 
 
 def _order_metrics(clean: pl.LazyFrame) -> list[Metric]:
