@@ -116,9 +116,7 @@ def _measured_from(work: Workplace, event_date: date) -> str:
 
 
 def _judged_from(work: Workplace, event_date: date) -> str:
-    # Whether the date itself was processed decides no alert, but what its check says of one.
-    processed = str(is_processed(work, event_date))
-    return inputs_of(work, ("alerts",), {ACTIVITY_METRICS.name: compared(work.policy).of(event_date)}, processed)
+    return inputs_of(work, ("alerts",), {ACTIVITY_METRICS.name: compared(work.policy).of(event_date)})
 
 
 # -- steps ----------------------------------------------------------------------------------------------
@@ -197,12 +195,14 @@ def measure_activity(work: Workplace, event_date: date) -> Measured:
         return Measured(pl.DataFrame(schema=RESTATEMENTS.schema))
     known = readable(work, ACTIVITY_METRICS, event_date)
     runs, sessions = (lake.scan(table.name, [event_date]) for table in (SESSION_RUNS, SESSIONS))
-    rows = activity_metrics(runs, sessions)
-    if not lake.rows(SESSION_RUNS.name, event_date) and not is_processed(work, event_date):
+    rows, processed = activity_metrics(runs, sessions), is_processed(work, event_date)
+    if not lake.rows(SESSION_RUNS.name, event_date) and not processed:
         rows = rows.clear()
     history = History.of(work, event_date)
     replaced = replacing(work, event_date, inputs)
     with replaced(ACTIVITY_METRICS.name) as writer:
+        # A part of what it is: alerts of the date follow, as one is judged only once its own files have come.
+        writer.describe(lambda: {"processed": str(processed)})
         writer.write(rows)
         version = writer.complete()
         if known is None:  # what they were cannot be read; only whether they are other ones

@@ -27,15 +27,24 @@ _GRACE_SECONDS: Final = 20.0
 _T = TypeVar("_T")
 
 
-def wait_for(what: str, look: Callable[[], _T | None], seconds: float = WAIT_SECONDS, every: float = 0.5) -> _T:
-    """Look until there is something other than None and False; fails with `what` when the time is over."""
+def wait_for(
+    what: str,
+    look: Callable[[], _T | None],
+    seconds: float = WAIT_SECONDS,
+    every: float = 0.5,
+    log: Path | None = None,
+) -> _T:
+    """Look until there is something other than None and False.
+
+    When the time is over it fails with `what`, and with the end of `log`.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = look()
         if found is not None and found is not False:
             return found
         time.sleep(every)
-    pytest.fail(f"waited {seconds:.0f} s for {what}")
+    pytest.fail(f"waited {seconds:.0f} s for {what}" + (f"; the end of the log: {_tail(log)}" if log else ""))
 
 
 def expect_drawn(page: Page, plots: int) -> None:
@@ -54,6 +63,11 @@ class WebUi:
     folder: Path
     port: int
     environment: dict[str, str]
+
+    @property
+    def log(self) -> Path:
+        """What its servers say."""
+        return self.folder / "dagster-dev.log"
 
     def url(self, path: str) -> str:
         """The address of a page."""
@@ -107,7 +121,7 @@ def web_ui(project: Path, set_by_hand: Mapping[str, str]) -> Iterator[WebUi]:
     folder, ours = project, ("PIPELINE_", "DAGSTER_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | set_by_hand
     ui = WebUi(folder, _free_port(), environment)
-    log = folder / "dagster-dev.log"
+    log = ui.log
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(ui.port)],
@@ -119,7 +133,7 @@ def web_ui(project: Path, set_by_hand: Mapping[str, str]) -> Iterator[WebUi]:
             start_new_session=True,  # its servers outlive it when it is killed: the whole group is ended below
         )
         try:
-            wait_for(f"the web UI (the end of its log: {_tail(log)})", lambda: _up(ui, process, log))
+            wait_for("the web UI", lambda: _up(ui, process, log), log=log)
             yield ui
         finally:
             _end(process)

@@ -3,6 +3,9 @@
 import os
 import re
 import signal
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +108,30 @@ def ended(ui: WebUi, backfill: str) -> dict[str, Any]:
     return wait_for("the end of the backfill", look)
 
 
+def halt(ui: WebUi, process: int) -> None:
+    """Stop a process at a moment when it keeps none of Dagster's databases from others."""
+    for _ in range(100):
+        os.kill(process, signal.SIGSTOP)
+        if not any(map(is_locked, (ui.folder / ".dagster").rglob("*.db"))):
+            return
+        os.kill(process, signal.SIGCONT)
+        time.sleep(0.02)
+    pytest.fail(f"process {process} always writes to one of Dagster's databases")
+
+
+def is_locked(database: Path) -> bool:
+    """Whether nobody else can write to a SQLite database, not even after a second."""
+    with closing(sqlite3.connect(database, timeout=1, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                return True
+            raise
+    return False
+
+
 @pytest.fixture(scope="module")
 def cancelled(web_ui: WebUi, command_run: dict[str, Any], browsing: BrowserContext) -> dict[str, Any]:
     """A backfill that was cancelled in the list of runs, while one of its runs was at work."""
@@ -113,14 +140,19 @@ def cancelled(web_ui: WebUi, command_run: dict[str, Any], browsing: BrowserConte
     wait_for("raw tables", (lake / "raw_events" / f"ingest_date={DAYS[-1]}").exists, every=0.05)
     (run,) = of_backfill(web_ui, backfill)["runs"]
     process = process_of(web_ui, run["runId"])
-    os.kill(process, signal.SIGSTOP)  # or it might be done before it hears of it
+    halt(web_ui, process)  # or it might be done before it hears of it
     page = browsing.new_page()
     page.goto(web_ui.url("/runs"))
     line = page.locator("[class*=RunsFeedRow_rowGrid]").filter(has_text=backfill)
     line.locator("button:has([aria-label=expand_more])").click()
     page.get_by_text("Cancel backfill").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel backfill").click()
-    wait_for("the daemon", lambda: [each["status"] for each in of_backfill(web_ui, backfill)["runs"]] == ["CANCELING"])
+    expect(page.get_by_role("dialog")).to_have_count(0)  # it was asked for
+    wait_for(
+        "the daemon to cancel the run",
+        lambda: [each["status"] for each in of_backfill(web_ui, backfill)["runs"]] == ["CANCELING"],
+        log=web_ui.log,
+    )
     os.kill(process, signal.SIGCONT)
     found = ended(web_ui, backfill)
     page.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from assets_pkg.steps.activity import refresh
+from assets_pkg.steps.activity import JUDGE, MEASURE, refresh
 from assets_pkg_tests.activities import ActivityBench, Event, differences
 from assets_pkg_tests.properties.activity_histories import fast_bench
 from assets_pkg_tests.workbench import Alert, days_from
@@ -230,3 +230,16 @@ def test_a_late_event_restates_the_alerts_of_its_own_date(activity: ActivityBenc
     activity.bring(DAYS[11], Event("late", f"{TODAY}T12:00:00Z", "newcomer"))
     assert fired(activity) == []
     assert fired(activity, DAYS[11]) == DROP
+
+
+def test_what_a_date_s_alerts_are_made_from_tells_whether_its_own_files_came(activity: ActivityBench) -> None:
+    """The numbers of a date stay as they are when a file without events comes: what is judged by them must follow."""
+    shop(activity, back(4, 4, 4))
+    activity.bring(DAYS[8], *visits(DAYS[8], 4), Event("early", f"{TODAY}T00:10:00Z"))
+    before = activity.rows("activity_metrics", TODAY)
+    assert JUDGE.stale(activity.work, [TODAY]) == {}
+    activity.drop(TODAY)
+    activity.clean_events(TODAY)
+    MEASURE.build(activity.work, TODAY)
+    assert activity.rows("activity_metrics", TODAY) == before
+    assert set(JUDGE.stale(activity.work, [TODAY])) == {TODAY}
