@@ -5,6 +5,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 done with alerts of severity hig
 
 import typer
 
+from assets_pkg.cli.explore import explore
 from assets_pkg.cli.files import explain, forget, ledger
 from assets_pkg.cli.maintain import maintain
 from assets_pkg.cli.notify import notify
@@ -15,6 +16,6 @@ from assets_pkg.cli.sessions import sessions
 from assets_pkg.cli.status import status
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (run, status, ledger, forget, explain, notify, maintain, generate, rules, sessions):
+for command in (run, status, ledger, forget, explain, notify, maintain, generate, rules, sessions, explore):
     app.command()(command)
 app.add_typer(policy, name="policy")

@@ -27,3 +27,7 @@ def missing_field(name: str) -> str:
 
 SESSIONS_FILE: Final = pl.Schema({USER_ID: TEXT, "session_start": MICROS, "session_end": MICROS, "event_count": COUNT})
 SKIPPED_FILE: Final = pl.Schema({EVENT: COUNT, REASON: TEXT, **dict.fromkeys(FIELDS, TEXT)})
+EVENTS_FILE: Final = pl.Schema({USER_ID: TEXT, EVENT_TIME: MICROS, EVENT_TYPE: TEXT})
+"""The events that count, each once."""
+AS_READ: Final = pl.Schema({EVENT: COUNT, **dict.fromkeys(FIELDS, TEXT)})
+"""Every event that could be read, as it came."""

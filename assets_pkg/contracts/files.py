@@ -1,5 +1,6 @@
 """What is told about one raw file: the row of the ledger that reports and alerts read."""
 
+import shlex
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -62,3 +63,8 @@ def note_on(status: str, error: str | None, duplicate_of: str | None) -> str:
 def format_of(path: str) -> str:
     """The format that a raw file's name says; the empty text for none that is read."""
     return max((each for each in FORMATS if path.endswith(f".{each}")), key=len, default="")
+
+
+def explain_command(path: str, row: int) -> str:
+    """The command that tells a record's life."""
+    return f"python -m assets_pkg explain --file {shlex.quote(path)} --row {row}"

@@ -213,3 +213,8 @@ _RULES_OF_ONE_FEED: Final = {
     EVENTS.name: _events_rules,
     ORDERS.name: _orders_rules,
 }
+
+
+def rejected_for(reason: str) -> pl.Expr:
+    """Whether a quarantined row carries a reason. Needs reject_reason."""
+    return pl.col("reject_reason").str.split(SEPARATOR).list.contains(reason)

@@ -4,7 +4,6 @@ Everything that comes from data is escaped by the template. The same facts give 
 """
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from assets_pkg.contracts.feeds import EVENTS, FEEDS, Feed
-from assets_pkg.contracts.files import FAILED, STATUSES, SUCCESS, FileRecord, note_on
+from assets_pkg.contracts.files import FAILED, STATUSES, SUCCESS, FileRecord, explain_command, note_on
 from assets_pkg.contracts.rules import SEPARATOR, Rule, reject_rules, warning_rules
 from assets_pkg.policy import Policy
 from assets_pkg.policy.columns import INGEST_DATE
@@ -232,7 +231,7 @@ def _rejected(path: str, row: int, reasons: str, said: str) -> dict[str, Any]:
         "row": row,
         "reasons": reasons.split(SEPARATOR),
         "said": shortened(said),
-        "command": f"python -m assets_pkg explain --file {shlex.quote(path)} --row {row}",
+        "command": explain_command(path, row),
     }
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from pandera.errors import SchemaErrors
 
 from assets_pkg.contracts.feeds import ADDRESS, RAW_TEXT, UNKNOWN, Feed
-from assets_pkg.contracts.rules import ORPHAN, SEPARATOR, reject_rules
+from assets_pkg.contracts.rules import ORPHAN, SEPARATOR, reject_rules, rejected_for
 from assets_pkg.contracts.schemas import clean_schema
 from assets_pkg.contracts.tables import TABLES
 from assets_pkg.policy import Policy
@@ -132,10 +132,6 @@ def rejected_rows(work: Workplace, feed: Feed, day: date) -> RejectedRows:
     return RejectedRows(total, int(joined["rows"].sum()), reasons_table, preview(work, feed, day))
 
 
-def _has(reason: str) -> pl.Expr:
-    return pl.col("reject_reason").str.split(SEPARATOR).list.contains(reason)
-
-
 def preview(work: Workplace, feed: Feed, day: date, reason: str | None = None) -> pl.DataFrame:
     """The first rejected rows, of one reason if given, in order of file and row.
 
@@ -143,7 +139,7 @@ def preview(work: Workplace, feed: Feed, day: date, reason: str | None = None) -
     """
     quarantine = work.lake.scan(feed.quarantine, [day])
     rows = (
-        (quarantine.filter(_has(reason)) if reason else quarantine)
+        (quarantine.filter(rejected_for(reason)) if reason else quarantine)
         .sort(ADDRESS)
         .head(work.policy.checks.sample_rows)
         .collect(engine="streaming")
@@ -181,7 +177,7 @@ def healable_orphans(work: Workplace, feed: Feed, day: date) -> Healable:
     none = pl.DataFrame(schema=TABLES[feed.quarantine].schema).select(columns)
     if day not in undecided_days(work, feed, [day]):
         return Healable(orphans, 0, 0, none)
-    rows = work.lake.scan(feed.quarantine, [day]).filter(_has(ORPHAN)).select(columns)
+    rows = work.lake.scan(feed.quarantine, [day]).filter(rejected_for(ORPHAN)).select(columns)
     named = rows.with_columns(pl.col("customer_id").str.strip_chars())
     known = customers_as_of(work, day).lazy().select("customer_id")
     healable = named.join(known, on="customer_id", how="semi").collect(engine="streaming").sort(ADDRESS)

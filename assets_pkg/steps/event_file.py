@@ -8,11 +8,29 @@ from typing import Final
 
 import polars as pl
 
-from assets_pkg.contracts.event_file import EVENT, REASON, SESSIONS_FILE, SKIPPED_FILE
+from assets_pkg.contracts.event_file import (
+    AS_READ,
+    EVENT,
+    EVENT_TIME,
+    EVENT_TYPE,
+    EVENTS_FILE,
+    REASON,
+    SESSIONS_FILE,
+    SKIPPED_FILE,
+    USER_ID,
+)
 from assets_pkg.policy import Policy
 from assets_pkg.storage.event_files import Broken, Events, open_events
 from assets_pkg.storage.whole_files import Format, TableFile, whole_files
-from assets_pkg.transforms.event_file import Judge, distinct, in_order, skipped_rows, spans_by_gap, whole_spans
+from assets_pkg.transforms.event_file import (
+    Judge,
+    distinct,
+    events_as_told,
+    in_order,
+    skipped_rows,
+    spans_by_gap,
+    whole_spans,
+)
 
 BROKEN_TOLD: Final = 10
 _AT_ONCE: Final = 2**23  # bytes of events
@@ -35,6 +53,16 @@ class FileSummary:
     broken: list[Broken] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Tables:
+    """What is written of a file: its sessions, and what else is asked for."""
+
+    sessions: TableFile
+    skipped: TableFile | None = None
+    events: TableFile | None = None
+    as_read: TableFile | None = None
+
+
 def sessions_of_file(
     source: Path, target: Path, skips: Path | None, policy: Policy, *, by_gap: bool, form: Format
 ) -> FileSummary:
@@ -43,19 +71,65 @@ def sessions_of_file(
     `by_gap`: split by the policy's session timeout; else one row per user. Raises UnreadableFileError and
     UnwritableFileError, and then leaves all files as they were.
     """
-    summary = FileSummary()
     with whole_files(form) as files:
-        sessions = files.new(target, SESSIONS_FILE)
-        skipped = files.new(skips, SKIPPED_FILE) if skips else None
-        spans = _spans(_read(source, policy, skipped, summary), policy, summary, by_gap=by_gap)
-        summary.sessions = spans.height
-        summary.users = spans["customer"].n_unique()
-        for rows in in_order(spans):
-            sessions.write(rows)
+        tables = _Tables(files.new(target, SESSIONS_FILE), files.new(skips, SKIPPED_FILE) if skips else None)
+        return _make(source, tables, policy, by_gap=by_gap)
+
+
+@dataclass(frozen=True)
+class FileTables:
+    """What a file holds, as Parquet files: what was read, what of it counts, what was skipped, and the sessions."""
+
+    folder: Path
+
+    @property
+    def sessions(self) -> pl.LazyFrame:
+        """The columns of SESSIONS_FILE, by user and start."""
+        return pl.scan_parquet(self.folder / "sessions.parquet")
+
+    @property
+    def skipped(self) -> pl.LazyFrame:
+        """The columns of SKIPPED_FILE, in order of the file."""
+        return pl.scan_parquet(self.folder / "skipped.parquet").sort(EVENT)
+
+    @property
+    def events(self) -> pl.LazyFrame:
+        """The columns of EVENTS_FILE, in order of time."""
+        return pl.scan_parquet(self.folder / "events.parquet").sort(EVENT_TIME, USER_ID, EVENT_TYPE)
+
+    @property
+    def as_read(self) -> pl.LazyFrame:
+        """The columns of AS_READ, in order of the file."""
+        return pl.scan_parquet(self.folder / "as_read.parquet").sort(EVENT)
+
+
+def tables_of_file(source: Path, folder: Path, policy: Policy, *, by_gap: bool) -> tuple[FileSummary, FileTables]:
+    """Write all that can be said of the events in `source` into a folder of one's own.
+
+    As `sessions_of_file`. Raises UnreadableFileError.
+    """
+    with whole_files(Format.PARQUET) as files:
+        tables = _Tables(
+            files.new(folder / "sessions.parquet", SESSIONS_FILE),
+            files.new(folder / "skipped.parquet", SKIPPED_FILE),
+            files.new(folder / "events.parquet", EVENTS_FILE),
+            files.new(folder / "as_read.parquet", AS_READ),
+        )
+        summary = _make(source, tables, policy, by_gap=by_gap)
+    return summary, FileTables(folder)
+
+
+def _make(source: Path, tables: _Tables, policy: Policy, *, by_gap: bool) -> FileSummary:
+    summary = FileSummary()
+    spans = _spans(_read(source, policy, tables, summary), policy, tables.events, summary, by_gap=by_gap)
+    summary.sessions = spans.height
+    summary.users = spans["customer"].n_unique()
+    for rows in in_order(spans):
+        tables.sessions.write(rows)
     return summary
 
 
-def _read(source: Path, policy: Policy, skipped: TableFile | None, summary: FileSummary) -> pl.DataFrame:
+def _read(source: Path, policy: Policy, tables: _Tables, summary: FileSummary) -> pl.DataFrame:
     """The events that count, as `Judge.split` gives them; the others go to `skipped`."""
     judge = Judge(policy.values)
     pieces = [judge.split(pl.DataFrame(schema=SKIPPED_FILE))[0]]
@@ -64,13 +138,15 @@ def _read(source: Path, policy: Policy, skipped: TableFile | None, summary: File
         for some in _many(events):
             counting, left = judge.split(some.rows)
             pieces.append(counting)
+            if tables.as_read is not None:
+                tables.as_read.write(some.rows.select(list(AS_READ)))
             if some.broken:
                 left = pl.concat([left, skipped_rows([each.event for each in some.broken], events.fault)])
                 summary.broken += some.broken[: BROKEN_TOLD - len(summary.broken)]
             if left.height:
                 summary.skipped.update(dict(left[REASON].value_counts().iter_rows()))
-                if skipped is not None:
-                    skipped.write(left.sort(EVENT))
+                if tables.skipped is not None:
+                    tables.skipped.write(left.sort(EVENT))
             summary.total += counting.height + left.height
     return pl.concat(pieces, rechunk=True)
 
@@ -91,12 +167,16 @@ def _joined(events: list[Events]) -> Events:
     return Events(pl.concat([each.rows for each in events]), [broken for each in events for broken in each.broken])
 
 
-def _spans(events: pl.DataFrame, policy: Policy, summary: FileSummary, *, by_gap: bool) -> pl.DataFrame:
+def _spans(
+    events: pl.DataFrame, policy: Policy, once_each: TableFile | None, summary: FileSummary, *, by_gap: bool
+) -> pl.DataFrame:
     """Who did what from when to when, as `whole_spans` gives it."""
     counting = 0
     found = []
     for some in distinct(events):
         counting += some.height
+        if once_each is not None:
+            once_each.write(events_as_told(some))
         found.append(some.select("customer", "at_us") if by_gap else whole_spans(some))
     summary.valid, summary.duplicates = counting, events.height - counting
     none = whole_spans(events.clear())

@@ -81,6 +81,15 @@ def distinct(events: pl.DataFrame) -> Iterator[pl.DataFrame]:
         yield theirs.unique()
 
 
+def events_as_told(events: pl.DataFrame) -> pl.DataFrame:
+    """Events as the rows of EVENTS_FILE. Needs the columns of `Judge.split`."""
+    return events.select(
+        pl.col("customer").cast(TEXT).alias(USER_ID),
+        pl.col("at_us").cast(MICROS).alias(EVENT_TIME),
+        pl.col(EVENT_TYPE).cast(TEXT),
+    )
+
+
 def whole_spans(events: pl.DataFrame) -> pl.DataFrame:
     """One span per customer, from the first event to the last. Needs customer and at_us.
 

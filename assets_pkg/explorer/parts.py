@@ -1,0 +1,150 @@
+"""What all pages share: a table with its downloads, answers that are kept, texts that stay texts."""
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import altair as alt
+import polars as pl
+import streamlit as st
+
+from assets_pkg.contracts.rules import SEPARATOR
+from assets_pkg.steps.provenance import digest_of
+from assets_pkg.storage.whole_files import Format, whole_files
+
+MOST_SHOWN: Final = 1_000
+MOST_DOWNLOADED: Final = 1_000_000
+"""Rows of one download: the page's server holds it whole, and so does the browser."""
+_MARKUP: Final = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
+_MIME: Final = {Format.CSV: "text/csv", Format.PARQUET: "application/vnd.apache.parquet"}
+
+Answer = TypeVar("Answer")
+
+
+def plain(text: str) -> str:
+    """A text for a place that reads Markdown, so that it stays a text."""
+    return _MARKUP.sub(r"\\\1", text)
+
+
+def answer(ask: Callable[[], Answer], *question: object) -> Answer:
+    """What `ask` gives; asked once for a question, which says all that the answer depends on, whoever looks."""
+    found: Answer = _kept(ask, digest_of(map(repr, question)))
+    return found
+
+
+@st.cache_data(max_entries=300, show_spinner="Reading …")
+def _kept(_ask: Callable[[], Any], key: str) -> Any:  # noqa: ARG001 - what it is kept by
+    return _ask()
+
+
+def tiles(numbers: Mapping[str, tuple[int, str]]) -> None:
+    """Large numbers side by side, each with what it means."""
+    for place, (name, (number, meaning)) in zip(st.columns(len(numbers)), numbers.items(), strict=True):
+        place.metric(name, f"{number:,}", help=meaning, border=True)
+
+
+def chart(drawing: alt.Chart | alt.LayerChart, said: str) -> None:
+    """A chart; `said`: what it shows, for those who do not see it."""
+    st.altair_chart(drawing, alt=said)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table on the page: its first rows, and the one that is selected, if there is one."""
+
+    rows: pl.DataFrame
+    selected: dict[str, Any] | None
+
+
+def table(
+    title: str,
+    rows: pl.LazyFrame,
+    file: str,
+    *question: object,
+    first: pl.LazyFrame | None = None,
+    select: bool = False,
+) -> Shown:
+    """The first rows of a table, how many there are, and all of them to download as `file`.
+
+    `question`: as for `answer`. `first`: which rows are shown, if not the first. `select`: one row is always selected,
+    by a click or the arrow keys and space.
+    """
+    total = answer(lambda: int(rows.select(pl.len()).collect(engine="streaming").item()), title, "rows", *question)
+    head = (rows if first is None else first).head(MOST_SHOWN)
+    shown = answer(lambda: head.collect(engine="streaming"), title, "first", *question)
+    if not total:
+        st.info(f"{title}: none.")
+        return Shown(shown, None)
+    named: dict[str, Any] = {
+        "alt": title,
+        "key": f"{file}-table",
+        "column_config": _columns(shown),
+        "hide_index": True,
+        "placeholder": "",
+    }
+    found = None
+    if select:
+        state: Any = st.dataframe(shown, **named, on_select="rerun", selection_mode="single-row-required")
+        at = min(next(iter(state["selection"]["rows"]), 0), shown.height - 1)
+        found = shown.row(at, named=True)
+    else:
+        st.dataframe(shown, **named)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        of = f"{shown.height:,} of {total:,} rows" if shown.height < total else f"{total:,} rows"
+        st.caption(f"{title}: {of}")
+        for form in _MIME:
+            _download(rows, file, form, total)
+    return Shown(shown, found)
+
+
+def _download(rows: pl.LazyFrame, file: str, form: Format, total: int) -> None:
+    too_many = total > MOST_DOWNLOADED
+    st.download_button(
+        form.upper() if form is Format.CSV else form.capitalize(),
+        data=lambda: file_of(rows, form),
+        file_name=f"{file}.{form}",
+        mime=_MIME[form],
+        key=f"{file}-{form}",
+        on_click="ignore",
+        disabled=too_many,
+        help=f"More than {MOST_DOWNLOADED:,} rows: narrow what is shown, or read the table itself."
+        if too_many
+        else None,
+    )
+
+
+def file_of(rows: pl.LazyFrame, form: Format) -> bytes:
+    """All rows as a file. In CSV a list is its values joined by `|`; times are ISO 8601 in UTC."""
+    if form is Format.CSV:
+        lists = [name for name, dtype in rows.collect_schema().items() if isinstance(dtype, pl.List)]
+        rows = rows.with_columns(pl.col(name).cast(pl.List(pl.String)).list.join(SEPARATOR) for name in lists)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table"
+        with whole_files(form) as files:
+            file = files.new(path, rows.collect_schema())
+            for some in rows.collect_batches(maintain_order=True):
+                file.write(some)
+        return path.read_bytes()
+
+
+def _columns(rows: pl.DataFrame) -> dict[str, Any]:
+    """Dates as dates; times to the millisecond in UTC, wherever the browser is."""
+    day, time = "YYYY-MM-DD", "YYYY-MM-DD HH:mm:ss.SSS"
+    return {
+        name: st.column_config.DateColumn(format=day)
+        if dtype == pl.Date()
+        else st.column_config.DatetimeColumn(f"{name} (UTC)", format=time, timezone="UTC")
+        for name, dtype in rows.schema.items()
+        if dtype.is_temporal()
+    }
+
+
+def choice(label: str, names: Sequence[str], key: str, *, every: str = "", default: str = "") -> str:
+    """One of some names, which the page's address keeps; "" for `every`, if there is such a choice."""
+    options = ["", *names] if every else list(names)
+    at = options.index(default) if default in options else 0
+    chosen = st.selectbox(label, options, at, key=key, bind="query-params", format_func=lambda name: name or every)
+    return chosen or ""
