@@ -30,8 +30,11 @@ def explore(
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": False,
         "client.toolbarMode": "minimal",
+        "client.disableDataExport": True,  # of the rows shown alone: the pages offer all of them
         "client.showErrorDetails": "none",
-        "theme.primaryColor": "#2f7fd1",
+        # Given for each, or the page would not follow the browser's choice of light or dark.
+        "theme.light.primaryColor": "#0b63b5",
+        "theme.dark.primaryColor": "#6cb2f7",
     }
     given = [part for name, value in options.items() for part in (f"--{name}", str(value).lower())]
     script = str(files("assets_pkg.explorer").joinpath("app.py"))

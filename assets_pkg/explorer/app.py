@@ -1,50 +1,5 @@
 """What `streamlit run` runs, anew for every look at a page."""
 
-from functools import partial
-from typing import Final
-
-import streamlit as st
-
-from assets_pkg.explorer.file import one_file
-from assets_pkg.explorer.lake import PAGES, look
-from assets_pkg.explorer.parts import plain
-from assets_pkg.policy import PolicyError
-from assets_pkg.settings import Settings
-from assets_pkg.steps.workplace import Workplace
-from assets_pkg.storage.lake import LakeError
-
-_WORK: Final = "workplace"
-
-
-def main() -> None:
-    """The page that is asked for."""
-    st.set_page_config(page_title="Explorer", layout="wide")
-    pages = {name: st.Page(partial(_over_lake, name), title=name, url_path=name.lower()) for name in PAGES}
-    alone = st.Page(_over_file, title="One file", url_path="file")
-    page = st.navigation({"The lake": list(pages.values()), "Without a lake": [alone]})
-    st.title(page.title)
-    try:
-        page.run()
-    except (LakeError, PolicyError) as error:
-        st.error(plain(str(error)))
-
-
-def _over_lake(name: str) -> None:
-    at = look(_workplace().as_now())
-    if at is not None:
-        PAGES[name](at)
-
-
-def _over_file() -> None:
-    one_file(_workplace())
-
-
-def _workplace() -> Workplace:
-    """One for each visit: what is known of the tables' logs is kept, and shared with no other thread."""
-    if _WORK not in st.session_state:
-        st.session_state[_WORK] = Workplace.from_settings(Settings(), "explorer")
-    work: Workplace = st.session_state[_WORK]
-    return work
-
+from assets_pkg.explorer.site import main
 
 main()

@@ -1,7 +1,8 @@
 """The explorer's charts (Vega-Altair). Each is a function of a small table, which is shown beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from math import ceil, floor
 from typing import Any, Final
 
 import altair as alt
@@ -16,6 +17,7 @@ OTHERS: Final = "others"
 STEP: Final = timedelta(minutes=5)
 _DAY: Final = timedelta(days=1)
 _HEIGHT: Final = 260
+_MOST_HOURS: Final = 8  # on an axis
 _HOUR: Final = "datum.value < 10 ? '0' + datum.value + ':00' : datum.value + ':00'"
 
 
@@ -67,15 +69,17 @@ def timeline(sessions: pl.DataFrame, events: pl.DataFrame) -> alt.LayerChart:
         _hours(pl.col(EVENT_TIME), pl.col(EVENT_TIME).dt.truncate("1d")).alias("at"),
         EVENT_TYPE,
     )
+    hours = pl.concat([pieces["from"], pieces["to"], ticks["at"]])
+    clock = _clock(hours.min(), hours.max())
     bars = _drawn(
         alt.Chart(pieces).mark_bar(height=18, opacity=0.35, color=PALETTE[-1], stroke=PALETTE[-1]),
-        x=_clock("from"),
+        x=clock("from"),
         x2="to:Q",
         y=alt.Y("date:O", title=None),
     )
     marks = _drawn(
         alt.Chart(ticks).mark_tick(thickness=2, height=18),
-        x=_clock("at"),
+        x=clock("at"),
         y=alt.Y("date:O", title=None),
         **_by_kind(EVENT_TYPE, ticks[EVENT_TYPE].unique(maintain_order=True)),
     )
@@ -98,7 +102,7 @@ def trend_chart(steps: pl.DataFrame) -> alt.Chart:
     begin = pl.col(EVENT_TIME).dt.replace_time_zone(None)  # or it would be drawn in the browser's own zone
     return _drawn(
         alt.Chart(data.with_columns(begin, until=begin + STEP), height=_HEIGHT).mark_bar(),
-        x=alt.X(f"{EVENT_TIME}:T", title="UTC"),
+        x=alt.X(f"{EVENT_TIME}:T", title="UTC", axis=alt.Axis(format="%H:%M")),
         x2="until:T",
         y=alt.Y("sum(events):Q", title="events", axis=alt.Axis(tickMinStep=1)),
         **_by_kind(EVENT_TYPE, kinds),
@@ -122,9 +126,12 @@ def _counts(side: str, column: str) -> alt.X | alt.Y:
     return place(f"{column}:Q", title=column, axis=alt.Axis(format="~s", tickMinStep=1))
 
 
-def _clock(column: str) -> alt.X:
-    axis = alt.Axis(values=list(range(0, 25, 3)), labelExpr=_HOUR)
-    return alt.X(f"{column}:Q", title="UTC", scale=alt.Scale(domain=[0, 24]), axis=axis)
+def _clock(first: Any, last: Any) -> Callable[[str], alt.X]:
+    """The whole hours of a day that hold some, which may be null."""
+    begin = floor(first or 0)
+    end = max(ceil(last or 0), begin + 1)
+    axis = alt.Axis(values=list(range(begin, end + 1, -(-(end - begin) // _MOST_HOURS))), labelExpr=_HOUR)
+    return lambda column: alt.X(f"{column}:Q", title="UTC", scale=alt.Scale(domain=[begin, end]), axis=axis)
 
 
 def _on_date(sessions: pl.DataFrame, later: int) -> pl.DataFrame:
