@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from assets_pkg.steps.workplace import Workplace
 from assets_pkg.storage.records import UnreadableFileError
 
 _KEPT: Final = "uploaded file"
+_SHORTEST: Final = 0.01  # minutes
 _LINES: Final = 200  # of the original, at once
 _LINE_CHARACTERS: Final = 1_000
 
@@ -33,25 +35,28 @@ class Upload:
     identity: str
     name: str
     gap: float | None
-    folder: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="explorer-")))
     summary: FileSummary = field(default_factory=FileSummary)
+
+    def __post_init__(self) -> None:
+        self.forget = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     @property
     def path(self) -> Path:
         """The file, under a name of ours: how it ends decides how it may be read."""
-        return Path(self.folder.name) / ("file.csv" if self.name.lower().endswith(".csv") else "file.json")
+        return self.folder / ("file.csv" if self.name.lower().endswith(".csv") else "file.json")
 
     @property
     def tables(self) -> FileTables:
         """What is in it."""
-        return FileTables(Path(self.folder.name))
+        return FileTables(self.folder)
 
     def read(self, work: Workplace) -> None:
         """Raises UnreadableFileError, with the file's own name."""
         changed = {} if self.gap is None else {"activity": {"session_timeout_minutes": self.gap}}
         policy = load_policy(work.settings.policy, changed)
         try:
-            self.summary, _ = tables_of_file(self.path, self.path.parent, policy, by_gap=self.gap is not None)
+            self.summary, _ = tables_of_file(self.path, self.folder, policy, by_gap=self.gap is not None)
         except UnreadableFileError as error:
             raise UnreadableFileError(str(error).replace(str(self.path), self.name)) from error
 
@@ -68,14 +73,14 @@ def one_file(work: Workplace) -> None:
         by_gap = st.checkbox("A pause ends a session", key="by_gap", help="Without it, one row per user.")
         minutes = st.number_input(
             "Minutes of the pause",
-            min_value=1.0,
+            min_value=_SHORTEST,
             max_value=24 * 60.0,
-            value=work.policy.activity.session_timeout_minutes,
+            value=max(work.policy.activity.session_timeout_minutes, _SHORTEST),
             key="gap",
             disabled=not by_gap,
         )
     if chosen is None:
-        st.session_state.pop(_KEPT, None)
+        _forget()
         return
     upload = _kept(work, chosen, minutes if by_gap else None)
     if upload is None:
@@ -102,6 +107,7 @@ def _kept(work: Workplace, chosen: Any, gap: float | None) -> Upload | None:
     upload: Upload | None = st.session_state.get(_KEPT)
     if upload and (upload.identity, upload.gap) == (chosen.file_id, gap):
         return upload
+    _forget()
     upload = Upload(chosen.file_id, chosen.name, gap)
     with upload.path.open("wb") as target:
         chosen.seek(0)
@@ -114,6 +120,12 @@ def _kept(work: Workplace, chosen: Any, gap: float | None) -> Upload | None:
         return None
     st.session_state[_KEPT] = upload
     return upload
+
+
+def _forget() -> None:
+    upload: Upload | None = st.session_state.pop(_KEPT, None)
+    if upload is not None:
+        upload.forget()
 
 
 def _sessions(upload: Upload) -> None:

@@ -1,0 +1,187 @@
+"""The page over one file: what it shows is what the command writes."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from assets_pkg.explorer import charts
+from assets_pkg.explorer.parts import file_of
+from assets_pkg.policy import load_policy
+from assets_pkg.steps.event_file import sessions_of_file, tables_of_file
+from assets_pkg.storage.whole_files import Format
+from assets_pkg_tests.explorer.test_pages import PATIENCE, captions, frames, of_labels, shown, tiles
+from assets_pkg_tests.orchestration.test_sessions_command import INPUT, SESSIONS, SKIPPED
+
+START = datetime(2025, 12, 10, 8, tzinfo=UTC)
+
+
+def file_page() -> None:
+    from assets_pkg.explorer.site import over_file  # noqa: PLC0415 - Streamlit runs these lines alone
+
+    over_file()
+
+
+@pytest.fixture
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setenv("PIPELINE_DATA_DIR", str(tmp_path / "no lake"))
+    return shown(AppTest.from_function(file_page, default_timeout=PATIENCE).run())
+
+
+def upload(at: AppTest, content: str | bytes, name: str = "events.json") -> AppTest:
+    data = content if isinstance(content, bytes) else content.encode()
+    at.file_uploader[0].set_value((name, data, "application/json"))
+    return shown(at.run())
+
+
+def events_text(*events: tuple[str, datetime, str]) -> str:
+    return "\n".join(
+        json.dumps({"user_id": user, "event_time": time.isoformat(), "event_type": kind}) for user, time, kind in events
+    )
+
+
+def test_without_a_file_there_is_nothing_but_the_question(at: AppTest) -> None:
+    assert not at.metric
+    assert not at.dataframe
+
+
+def test_the_contract_s_example_is_counted_as_the_command_counts_it(at: AppTest) -> None:
+    upload(at, INPUT)
+    assert tiles(at) == {"Events": "5", "Valid": "3", "Skipped": "1", "Duplicates": "1", "Users": "2", "Sessions": "2"}
+    sessions, by_reason, skipped, *_ = frames(at)
+    assert sessions["event_count"].to_list() == [2, 1]
+    assert by_reason.rows() == [("invalid ISO-8601", 1)]
+    assert skipped.row(0)[:2] == (4, "invalid ISO-8601")
+
+
+def test_downloads_are_the_command_s_files_byte_for_byte(tmp_path: Path) -> None:
+    source = tmp_path / "events.json"
+    source.write_text(INPUT)
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    _, tables = tables_of_file(source, folder, load_policy(), by_gap=False)
+    assert file_of(tables.sessions, Format.CSV).decode() == SESSIONS
+    assert file_of(tables.skipped, Format.CSV).decode() == SKIPPED
+    out = tmp_path / "sessions.parquet"
+    sessions_of_file(source, out, None, load_policy(), by_gap=False, form=Format.PARQUET)
+    assert pl.read_parquet(file_of(tables.sessions, Format.PARQUET)).equals(pl.read_parquet(out))
+
+
+def test_events_are_those_that_count_and_the_original_is_all_that_came(at: AppTest) -> None:
+    upload(at, INPUT)
+    *_, events, original = frames(at)
+    assert events.height == 3
+    assert original["event"].to_list() == [1, 2, 3, 4, 5]
+    assert original["skipped because"].to_list() == [None, None, None, "invalid ISO-8601", None]
+    assert at.code[-1].value.strip() == INPUT.strip()
+    assert "Lines 1 to 5 of 5" in captions(at)
+
+
+def test_a_pause_ends_a_session_when_it_is_asked_for(at: AppTest) -> None:
+    upload(
+        at,
+        events_text(
+            ("u", START, "a"), ("u", START + timedelta(minutes=20), "a"), ("u", START + timedelta(hours=2), "a")
+        ),
+    )
+    assert tiles(at)["Sessions"] == "1"
+    at.checkbox[0].check()
+    shown(at.run())
+    assert tiles(at)["Sessions"] == "2"
+    of_labels(at.number_input)["Minutes of the pause"].set_value(20.0)
+    shown(at.run())
+    assert tiles(at)["Sessions"] == "3"
+
+
+def test_events_of_one_user_alone(at: AppTest) -> None:
+    upload(at, INPUT)
+    of_labels(at.text_input)["User"].set_value("2")
+    shown(at.run())
+    *_, trend, events, _ = frames(at)
+    assert set(events["user_id"]) == {"2"}
+    assert trend["event_type"].to_list() == ["purchase"]
+
+
+def test_the_trend_counts_each_type_in_each_five_minutes() -> None:
+    times = [START + timedelta(minutes=minute) for minute in (0, 1, 4.99, 5, 11)]
+    events = pl.LazyFrame({"event_time": times, "event_type": ["a", "b", "a", "a", "b"]})
+    steps = [
+        (START, "a", 2),
+        (START, "b", 1),
+        (START + timedelta(minutes=5), "a", 1),
+        (START + timedelta(minutes=10), "b", 1),
+    ]
+    assert charts.trend(events).rows() == steps
+
+
+def test_of_a_file_of_many_days_the_busiest_is_drawn_first_and_any_can_be(at: AppTest) -> None:
+    day = timedelta(days=1)
+    upload(
+        at,
+        events_text(("u", START, "a"), ("u", START + day, "a"), ("v", START + day, "b"), ("u", START + 2 * day, "a")),
+    )
+    dates = of_labels(at.selectbox)["Date (UTC)"]
+    assert dates.value == (START + day).date()
+    assert len(dates.options) == 3
+
+
+def test_broken_lines_are_named_with_how_they_begin(at: AppTest) -> None:
+    upload(at, INPUT + '{"user_id": <script>\n' + INPUT)
+    assert tiles(at)["Skipped"] == "3"
+    assert "Event 6, line 6 begins:" in [each.value for each in at.text]
+    assert '{"user_id": <script>' in [each.value for each in at.code]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "said"),
+    [
+        (b"", "nothing.json", "nothing.json is empty"),
+        (b"\x1f\x8b\x08\x00packed", "events.json.gz", "events.json.gz is no text in UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_as_its_owner_knows_it(
+    at: AppTest, content: bytes, name: str, said: str
+) -> None:
+    upload(at, content, name)
+    (error,) = [each.value.replace("\\", "") for each in at.error]
+    assert said in error
+    assert "tmp" not in error
+    assert not at.metric
+
+
+def test_another_file_takes_the_place_of_the_first_and_its_copy_is_gone(at: AppTest) -> None:
+    upload(at, INPUT)
+    kept = at.session_state["uploaded file"]
+    folder = kept.folder
+    assert (folder / "file.json").read_text() == INPUT
+    del kept
+    upload(at, SESSIONS.replace("session_start", "event_time").replace("session_end", "event_type"), "other.csv")
+    assert tiles(at)["Events"] == "2"
+    assert not folder.exists()
+
+
+def test_colours_can_be_told_from_a_light_and_from_a_dark_page() -> None:
+    """WCAG 2.2, 1.4.11: parts of pictures have a contrast of at least 3 to what is beside them."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for page in ("#ffffff", "#151513"):
+        for colour in charts.PALETTE:
+            light, dark = sorted((luminance(page), luminance(colour)), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 3, (page, colour)
+
+
+def test_more_types_than_colours_are_drawn_as_others() -> None:
+    kinds = [f"type{number}" for number in range(12) for _ in range(12 - number)]
+    steps = charts.trend(pl.LazyFrame({"event_time": [START] * len(kinds), "event_type": kinds}))
+    drawn = charts.trend_chart(steps).to_dict()
+    domain = drawn["encoding"]["color"]["scale"]["domain"]
+    assert len(domain) == len(charts.PALETTE)
+    assert {"type0", "type6", charts.OTHERS} <= set(domain)
+    assert "type7" not in domain
