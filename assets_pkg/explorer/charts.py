@@ -17,6 +17,8 @@ OTHERS: Final = "others"
 STEP: Final = timedelta(minutes=5)
 _DAY: Final = timedelta(days=1)
 _HEIGHT: Final = 260
+_MOST_TICKS: Final = 5_000
+_COARSER: Final = (1, 5, 15, 60)  # minutes
 _MOST_HOURS: Final = 8  # on an axis
 _HOUR: Final = "datum.value < 10 ? '0' + datum.value + ':00' : datum.value + ':00'"
 
@@ -64,7 +66,7 @@ def timeline(sessions: pl.DataFrame, events: pl.DataFrame) -> alt.LayerChart:
     Needs session_start and session_end; event_time and event_type. Times are UTC.
     """
     pieces = pl.concat([_on_date(sessions, 0), _on_date(sessions, 1)]).filter(pl.col("from") <= pl.col("to"))
-    ticks = _with_few_types(events, pl.len()).select(
+    ticks = _with_few_types(_thinned(events.select(EVENT_TIME, EVENT_TYPE)), pl.len()).select(
         pl.col(EVENT_TIME).dt.date().cast(pl.String).alias("date"),
         _hours(pl.col(EVENT_TIME), pl.col(EVENT_TIME).dt.truncate("1d")).alias("at"),
         EVENT_TYPE,
@@ -134,6 +136,15 @@ def _clock(first: Any, last: Any) -> Callable[[str], alt.X]:
     return lambda column: alt.X(f"{column}:Q", title="UTC", scale=alt.Scale(domain=[begin, end]), axis=axis)
 
 
+def _thinned(events: pl.DataFrame) -> pl.DataFrame:
+    """No more events than can be told apart: of a type in the same minutes, one."""
+    for minutes in _COARSER:
+        if events.height <= _MOST_TICKS:
+            break
+        events = events.with_columns(pl.col(EVENT_TIME).dt.truncate(f"{minutes}m")).unique(maintain_order=True)
+    return events
+
+
 def _on_date(sessions: pl.DataFrame, later: int) -> pl.DataFrame:
     """The part of each session that is on the date it starts on, or so many days later."""
     midnight = pl.col("session_start").dt.truncate("1d") + later * _DAY
@@ -162,6 +173,7 @@ def _with_few_types(rows: pl.DataFrame, events: pl.Expr) -> pl.DataFrame:
 
 def _by_kind(kind: str, names: Sequence[str] | pl.Series) -> dict[str, alt.Color | alt.Order]:
     """Colours by name, with a legend that says which is which."""
-    scale = alt.Scale(domain=list(names), range=[PALETTE[place % len(PALETTE)] for place in range(len(names))])
+    domain = sorted(names, key=lambda name: name == OTHERS)
+    scale = alt.Scale(domain=domain, range=[PALETTE[place % len(PALETTE)] for place in range(len(domain))])
     legend = alt.Legend(title=None, orient="bottom") if len(names) > 1 else None
     return {"color": alt.Color(f"{kind}:N", scale=scale, sort=None, legend=legend)}

@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any, Final
 
 import polars as pl
 import streamlit as st
 
-from assets_pkg.contracts.feeds import EVENTS, EXTRA, FEEDS, RAW_TEXT, SOURCE_FILE, SOURCE_ROW, UNKNOWN
+from assets_pkg.contracts.feeds import ADDRESS, EVENTS, EXTRA, FEEDS, RAW_TEXT, SOURCE_FILE, SOURCE_ROW, UNKNOWN
 from assets_pkg.contracts.files import explain_command
 from assets_pkg.contracts.rules import SEPARATOR, reject_rules
 from assets_pkg.contracts.tables import (
@@ -120,7 +121,7 @@ def sessions(at: Look) -> None:
     rows = explore.sessions_of(at.work, at.days, wanted)
     by_date = answer(lambda: explore.sessions_by_date(at.work, at.days, wanted), "sessions by date", *about)
     chart(charts.bars_by_date(by_date, EVENT_DATE, "sessions"), "Sessions by the date they started on.")
-    first = rows.sort(explore.SESSION_ORDERS[order], descending=True)
+    first = partial(explore.first_sessions, at.work, at.days, wanted, order)
     shown = table("Sessions", rows, "sessions", *about, order, first=first, select=True)
     if shown.selected:
         _customer(at, shown.selected["customer_id"])
@@ -132,8 +133,10 @@ def _customer(at: Look, customer: str) -> None:
     st.subheader(f"Customer {plain(customer)}")
     about = (*at.about(SESSIONS.name, SESSION_EVENTS.name), customer)
     own = explore.SessionFilter(customer)
-    of_customer = answer(lambda: explore.sessions_of(at.work, at.days, own).collect(), "of customer", *about)
-    events = answer(lambda: explore.events_of_customer(at.work, at.days, customer).collect(), "customer's", *about)
+    of_customer = answer(
+        lambda: explore.sessions_of(at.work, at.days, own).collect(engine="streaming"), "of customer", *about
+    )
+    events = answer(lambda: explore.events_of_customer(at.work, at.days, customer), "customer's", *about)
     chart(
         charts.timeline(of_customer, events),
         f"Sessions and events of customer {customer}, a row for each date, by the hour (UTC).",
@@ -154,7 +157,8 @@ def quarantine(at: Look) -> None:
     chart(charts.bars_by_name(reasons, "reason", "rows"), f"Rejected {feed.name} rows by reason.")
     table("Rows by reason", reasons.lazy(), f"{feed.name}_reject_reasons", feed.name, *about)
     rows = explore.quarantined(at.work, feed, at.days, reason)
-    shown = table("Rejected rows", rows, feed.quarantine, feed.name, reason, *about, select=True)
+    lead = (*ADDRESS, "reject_reason", RAW_TEXT)
+    shown = table("Rejected rows", rows, feed.quarantine, feed.name, reason, *about, lead=lead, select=True)
     if shown.selected:
         _rejected_row(at, feed.name, shown.selected)
 

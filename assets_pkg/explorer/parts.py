@@ -14,6 +14,7 @@ import streamlit as st
 from assets_pkg.contracts.rules import SEPARATOR
 from assets_pkg.steps.provenance import digest_of
 from assets_pkg.storage.whole_files import Format, whole_files
+from assets_pkg.transforms.alerts import some
 
 MOST_SHOWN: Final = 1_000
 MOST_DOWNLOADED: Final = 1_000_000
@@ -64,17 +65,18 @@ def table(
     rows: pl.LazyFrame,
     file: str,
     *question: object,
-    first: pl.LazyFrame | None = None,
+    first: Callable[[int], pl.DataFrame] | None = None,
+    lead: Sequence[str] = (),
     select: bool = False,
 ) -> Shown:
     """The first rows of a table, how many there are, and all of them to download as `file`.
 
-    `question`: as for `answer`. `first`: which rows are shown, if not the first. `select`: one row is always selected,
-    by a click or the arrow keys and space.
+    `question`: as for `answer`. `first`: gives so many rows to show, if not the first; `lead`: columns shown first.
+    `select`: one row is always selected, by a click or the arrow keys and space.
     """
     total = answer(lambda: int(rows.select(pl.len()).collect(engine="streaming").item()), title, "rows", *question)
-    head = (rows if first is None else first).head(MOST_SHOWN)
-    shown = answer(lambda: head.collect(engine="streaming"), title, "first", *question)
+    head = first or (lambda count: rows.head(count).collect(engine="streaming"))
+    shown = answer(lambda: head(MOST_SHOWN), title, "first", *question)
     if not total:
         st.info(f"{title}: none.")
         return Shown(shown, None)
@@ -82,6 +84,7 @@ def table(
         "alt": title,
         "key": f"{file}-table",
         "column_config": _columns(shown),
+        "column_order": [*lead, *(name for name in shown.columns if name not in lead)],
         "hide_index": True,
         "placeholder": "",
     }
@@ -93,8 +96,8 @@ def table(
     else:
         st.dataframe(shown, **named)
     with st.container(horizontal=True, vertical_alignment="center"):
-        of = f"{shown.height:,} of {total:,} rows" if shown.height < total else f"{total:,} rows"
-        st.caption(f"{title}: {of}")
+        of = f"{shown.height:,} of " if shown.height < total else ""
+        st.caption(f"{title}: {of}{some(total, 'row')}")
         for form in _MIME:
             _download(rows, file, form, total)
     return Shown(shown, found)

@@ -10,11 +10,13 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from operator import itemgetter
 from typing import Final
 
 import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import is_reserved_asset_job_name
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
+from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.storage.dagster_run import RunRecord
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG
 
@@ -138,12 +140,13 @@ _Cell = tuple[str, date]  # asset, day
 
 @dataclass(frozen=True)
 class _Outcome:
-    """How a run ended, or a backfill that never came to its runs, and for what."""
+    """How a run ended, or a backfill that never came to its runs, and for what. `run`: of which `text` says little."""
 
     at: float
     succeeded: bool
     cells: Collection[_Cell]
     text: str
+    run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -167,22 +170,44 @@ def _failures(instance: dg.DagsterInstance, known: Iterable[Problem]) -> _Failur
     ended = (each for each in runs if each.dagster_run.run_id not in waiting and not _is_retried(each))
     outcomes = [outcome for each in ended for outcome in _of_run(each)]
     outcomes += [_of_backfill(each) for each in _failed_backfills(instance)]
-    failing: dict[_Cell, tuple[float, str]] = {}
+    failing: dict[_Cell, tuple[float, str, str | None]] = {}
     in_view = {(_axis(asset), day) for each in outcomes if not each.succeeded for asset, day in each.cells}
     for each in known:
         if each.kind == RUN and (each.axis, each.day) not in in_view:
-            failing |= {(asset, each.day): (0.0, each.text) for asset in _ASSETS[each.axis]}
+            failing |= {(asset, each.day): (0.0, each.text, None) for asset in _ASSETS[each.axis]}
     for outcome in sorted(outcomes, key=lambda outcome: outcome.at):
         for cell in outcome.cells:
             if outcome.succeeded:
                 failing.pop(cell, None)
             else:
-                failing[cell] = (outcome.at, outcome.text)
-    last: dict[tuple[str, date], tuple[float, str]] = {}
+                failing[cell] = (outcome.at, outcome.text, outcome.run)
+    last: dict[tuple[str, date], tuple[float, str, str | None]] = {}
     for (asset, day), failure in failing.items():
-        last[_axis(asset), day] = max(failure, last.get((_axis(asset), day), failure))
-    problems = [Problem(f"{RUN}/{axis}/{day}", RUN, HIGH, axis, day, text) for (axis, day), (_, text) in last.items()]
+        last[_axis(asset), day] = max(failure, last.get((_axis(asset), day), failure), key=itemgetter(0))
+    why = {run: _why(instance, run) for run in {run for _, _, run in last.values() if run}}
+    problems = [
+        Problem(f"{RUN}/{axis}/{day}", RUN, HIGH, axis, day, text + (why[run] if run else ""))
+        for (axis, day), (_, text, run) in last.items()
+    ]
     return _Failures(problems, bool(waiting))
+
+
+def _why(instance: dg.DagsterInstance, run: str) -> str:
+    """The step of a run that failed first, and what it said; or what ended the run."""
+    for kind in (dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE):
+        found = instance.get_records_for_run(run, of_type=kind, limit=1).records
+        event = found[0].event_log_entry.dagster_event if found else None
+        if event is None:
+            continue
+        if not isinstance(event.event_specific_data, StepFailureData):
+            return f": {event.message}" if event.message else ""
+        error = event.event_specific_data.error
+        error = (error and error.cause) or error  # the step's own, within Dagster's
+        said = error.message.strip() if error else ""
+        if error and error.cls_name and error.cls_name in said.partition(":")[0]:
+            said = said.partition(": ")[2]
+        return f" in {event.step_key}: {said.splitlines()[0] if said else 'it said nothing'}"
+    return ""
 
 
 def _runs_state(instance: dg.DagsterInstance) -> list[str]:
@@ -209,7 +234,11 @@ def _of_run(record: RunRecord) -> list[_Outcome]:
         assets = set() if run.asset_check_selection else set(_ASSETS[axis_of(run)])
     if run.job_name == MAINTENANCE_JOB:
         succeeded = run.status == dg.DagsterRunStatus.SUCCESS
-        return [_Outcome(_ended(record), succeeded, {(MAINTENANCE_JOB, NO_DAY)}, _failed_text(run, run.job_name))]
+        return [
+            _Outcome(
+                _ended(record), succeeded, {(MAINTENANCE_JOB, NO_DAY)}, _failed_text(run, run.job_name), run.run_id
+            )
+        ]
     name = "materialization" if is_reserved_asset_job_name(run.job_name) else run.job_name
     days = set(days_of_run(dict(run.tags)))
     failed = set() if run.status == dg.DagsterRunStatus.SUCCESS else days
@@ -218,7 +247,7 @@ def _of_run(record: RunRecord) -> list[_Outcome]:
 
     def outcome(days: set[date], *, succeeded: bool) -> _Outcome:
         cells = {(asset, day) for asset in assets for day in days}
-        return _Outcome(_ended(record), succeeded, cells, _failed_text(run, name))
+        return _Outcome(_ended(record), succeeded, cells, _failed_text(run, name), run.run_id)
 
     return [outcome(failed, succeeded=False), outcome(days - failed, succeeded=True)]
 

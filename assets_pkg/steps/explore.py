@@ -115,15 +115,26 @@ class SessionFilter:
 
 
 SESSION_ORDERS: Final = {
+    "latest": ("session_start", "session_id"),
     "most events": ("event_count", "session_id"),
     "longest": ("duration_seconds", "session_id"),
-    "latest": ("session_start", "session_id"),
 }
 
 
 def sessions_of(work: Workplace, days: Dates, wanted: SessionFilter) -> pl.LazyFrame:
     """The sessions that started on some event dates and are wanted: the columns of the table."""
     return work.lake.scan(SESSIONS.name, days).filter(wanted.condition)
+
+
+def first_sessions(work: Workplace, days: Dates, wanted: SessionFilter, order: str, count: int) -> pl.DataFrame:
+    """So many of them, the first in one of SESSION_ORDERS.
+
+    What they have at least is found first, in one column: sorting all rows would hold all of them.
+    """
+    rows, by = sessions_of(work, days, wanted), SESSION_ORDERS[order]
+    leading = rows.select(by[0]).top_k(count, by=by[0]).collect(engine="streaming").to_series()
+    at_least = rows.filter(pl.col(by[0]) >= pl.lit(leading.min(), leading.dtype))
+    return at_least.sort(by, descending=True).head(count).collect(engine="streaming")
 
 
 def sessions_by_date(work: Workplace, days: Dates, wanted: SessionFilter) -> pl.DataFrame:
@@ -134,10 +145,14 @@ def sessions_by_date(work: Workplace, days: Dates, wanted: SessionFilter) -> pl.
     return filled.sort(EVENT_DATE).collect(engine="streaming")
 
 
-def events_of_customer(work: Workplace, days: Dates, customer: str) -> pl.LazyFrame:
-    """What one customer did on some event dates: the columns of session_events, in order of time."""
-    rows = work.lake.scan(SESSION_EVENTS.name, days).filter(pl.col("customer_id") == customer)
-    return rows.sort("event_time", "event_id")
+def events_of_customer(work: Workplace, days: Dates, customer: str) -> pl.DataFrame:
+    """What one customer did on some event dates: the columns of session_events, in order of time.
+
+    Each date is read by itself: all events of all customers pass by.
+    """
+    is_theirs = pl.col("customer_id") == customer
+    found = [work.lake.scan(SESSION_EVENTS.name, [day]).filter(is_theirs).collect(engine="streaming") for day in days]
+    return pl.concat(found).sort("event_time", "event_id")
 
 
 # -- quarantine -----------------------------------------------------------------------------------------

@@ -102,9 +102,18 @@ def test_a_filter_leaves_what_is_wanted(looked_at: Workbench, wanted: SessionFil
     assert by_date.rows() == [(day, counts[day]) for day in SOME]
 
 
+@pytest.mark.parametrize("order", explore.SESSION_ORDERS)
+@pytest.mark.parametrize("count", [1, 10, 100, 10_000])
+def test_the_first_sessions_are_the_first_of_all(looked_at: Workbench, order: str, count: int) -> None:
+    wanted = SessionFilter(platform="web")
+    everything = explore.sessions_of(looked_at.work, SOME, wanted).collect()
+    expected = everything.sort(explore.SESSION_ORDERS[order], descending=True).head(count)
+    assert explore.first_sessions(looked_at.work, SOME, wanted, order, count).equals(expected)
+
+
 def test_a_customer_s_events_come_in_order(looked_at: Workbench) -> None:
     customer = "c000272"
-    found = explore.events_of_customer(looked_at.work, SAMPLE_DAYS, customer).collect()
+    found = explore.events_of_customer(looked_at.work, SAMPLE_DAYS, customer)
     expected = [row for row in all_rows(looked_at, "session_events", SAMPLE_DAYS) if row["customer_id"] == customer]
     assert found["event_id"].sort().to_list() == sorted(row["event_id"] for row in expected)
     assert found["event_time"].is_sorted()

@@ -185,3 +185,24 @@ def test_more_types_than_colours_are_drawn_as_others() -> None:
     assert len(domain) == len(charts.PALETTE)
     assert {"type0", "type6", charts.OTHERS} <= set(domain)
     assert "type7" not in domain
+
+
+def test_a_customer_s_days_are_drawn_however_many_events_they_have() -> None:
+    times = [START + timedelta(seconds=second) for second in range(40_000)]
+    events = pl.DataFrame({"event_time": times, "event_type": ["a", "b"] * 20_000})
+    sessions = pl.DataFrame({"session_start": [START], "session_end": [times[-1]]})
+    bars, ticks = charts.timeline(sessions, events).to_dict()["layer"]
+    drawn = ticks["data"]["name"], bars["data"]["name"]
+    data = charts.timeline(sessions, events).to_dict()["datasets"]
+    assert 1_000 < len(data[drawn[0]]) <= 5_000
+    assert {row["event_type"] for row in data[drawn[0]]} == {"a", "b"}
+    assert [(row["from"], row["to"] > row["from"]) for row in data[drawn[1]]] == [(8, True)]
+
+
+def test_a_session_over_midnight_is_drawn_on_both_dates() -> None:
+    start = START.replace(hour=23)
+    sessions = pl.DataFrame({"session_start": [start], "session_end": [start + timedelta(hours=3)]})
+    events = pl.DataFrame({"event_time": [start], "event_type": ["a"]})
+    drawing = charts.timeline(sessions, events).to_dict()
+    bars = drawing["datasets"][drawing["layer"][0]["data"]["name"]]
+    assert bars == [{"date": "2025-12-10", "from": 23, "to": 24}, {"date": "2025-12-11", "from": 0, "to": 2}]

@@ -214,7 +214,7 @@ def test_a_file_is_uploaded_looked_through_and_given_back(visit: Visit, tmp_path
     user.fill("2")
     user.press("Enter")
     expect(events.locator(MARKS)).to_have_count(1)
-    expect(events.get_by_text("Events: 1 rows")).to_be_visible()
+    expect(events.get_by_text("Events: 1 row")).to_be_visible()
     page.get_by_role("tab", name="Original").click()
     original = page.get_by_role("tabpanel", name="Original")
     expect(original.locator("[data-testid=stCode]")).to_contain_text("invalid-timestamp")
