@@ -3,9 +3,15 @@
 import os
 import re
 import shlex
+import socket
 import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from configparser import RawConfigParser
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -139,6 +145,8 @@ def test_what_is_started_is_a_command_with_options_that_there_are(where: str, wo
     program, *arguments = words
     if where in {path.name for path in UNITS}:
         assert program.startswith(f"{INSTALLED}/.venv/bin/")
+    if arguments[:2] == ["-m", "http.server"]:  # tried below
+        return
     parsed(Path(program).name, [word.replace(INSTALLED, str(ROOT)) for word in arguments])
     for word in arguments:
         if "deploy/" in word:
@@ -161,14 +169,44 @@ def test_units_and_containers_start_the_same() -> None:
         return ["127.0.0.1" if word == "0.0.0.0" else word for word in words]  # published on loopback alone
 
     all_started = dict(started())
-    names = {"code": "code", "web": "webserver", "daemon": "daemon"}
+    names = {"code": "code", "web": "webserver", "daemon": "daemon", "reports": "reports"}
     for of_unit, of_container in names.items():
         assert bare(all_started[f"shop-pipeline-{of_unit}.service"]) == bare(all_started[of_container])
 
 
+def test_day_reports_are_served_as_the_unit_says(tmp_path: Path) -> None:
+    (words,) = (words for name, words in started() if name == "shop-pipeline-reports.service")
+    report = tmp_path / "ingest_date=2025-12-10" / "report.html"
+    report.parent.mkdir()
+    report.write_text("a report")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    folder = words[words.index("--directory") + 1]
+    given = [{"3080": port, folder: str(tmp_path)}.get(word, word) for word in words[1:]]
+    server = subprocess.Popen([sys.executable, *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def served() -> bytes:
+        for _ in range(100):
+            with (
+                suppress(urllib.error.URLError),
+                opener.open(f"http://127.0.0.1:{port}/{report.parent.name}/report.html") as page,
+            ):
+                return bytes(page.read())
+            time.sleep(0.2)
+        return b""
+
+    try:
+        assert served() == b"a report"
+    finally:
+        server.terminate()
+        server.wait()
+
+
 def test_the_outside_reaches_loopback_alone() -> None:
-    (web,) = (words for name, words in started() if name == "shop-pipeline-web.service")
-    assert web[web.index("-h") + 1] == "127.0.0.1"
+    bound = {name: words for name, words in started() if name.endswith(".service")}
+    assert bound["shop-pipeline-web.service"][2] == bound["shop-pipeline-reports.service"][5] == "127.0.0.1"
     ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", ())]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
@@ -179,10 +217,9 @@ def test_units_give_nothing_away() -> None:
         service = unit(path)["Service"]
         assert service["User"] == "shop-pipeline"
         assert (service["NoNewPrivileges"], service["ProtectSystem"], service["UMask"]) == ("yes", "strict", "0027")
-        is_code = path.name == "shop-pipeline-code.service"
         # Secrets of ours for one alone; that of Dagster's own storage, if it has any, for those that open it.
-        asked = "/etc/shop-pipeline/environment" if is_code else "-/etc/shop-pipeline/storage"
-        assert service["EnvironmentFile"] == asked
+        asked = {"shop-pipeline-code": "/etc/shop-pipeline/environment", "shop-pipeline-reports": None}
+        assert service.get("EnvironmentFile") == asked.get(path.stem, "-/etc/shop-pipeline/storage")
 
 
 def test_every_variable_is_a_setting() -> None:
@@ -207,7 +244,8 @@ def test_the_example_of_an_environment_can_be_used_by_shells_and_by_us() -> None
     home = Path(read["DAGSTER_HOME"]).parent
     assert {settings.data_dir.parent, settings.reports_dir.parent} == {home}
     for path in UNITS:
-        assert f"/var/lib/{unit(path)['Service']['StateDirectory']}" == str(home)
+        written = unit(path)["Service"].get("StateDirectory")
+        assert path.stem == "shop-pipeline-reports" if written is None else f"/var/lib/{written}" == str(home)
 
 
 def test_the_instance_of_a_deployment_is_the_projects_without_its_paths() -> None:
