@@ -3,8 +3,9 @@
 The partition mappings state the windows of contract §4: the lineage in the UI is what the steps read.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ from assets_pkg.contracts.tables import (
     ACTIVITY_METRICS,
     EVENTS_BY_DATE,
     RESTATEMENTS,
+    SESSION_EVENTS,
     SESSION_RUNS,
     SESSIONS,
 )
@@ -49,7 +51,8 @@ def build_activity_assets(graph: Graph) -> list[dg.AssetsDefinition]:
     events, runs = _reading(EVENTS_BY_DATE.name, BESIDE), _reading(SESSION_RUNS.name, BESIDE)
     return [
         _stage(graph, GATHER, "events_by_date", [landed], _told_of_events),
-        _stage(graph, JOIN, "sessions", [events, runs], _told_of_sessions),
+        # Sessions and users are made from runs alone; events only get the id of their run's session.
+        _stage(graph, JOIN, "sessions", [runs], _told_of_sessions, more={SESSION_EVENTS.name: [events]}),
         _stage(
             graph,
             MEASURE,
@@ -85,9 +88,14 @@ def _stage(
     deps: list[Any],
     facts: Callable[[Workplace, date, Any], Facts],
     decided_by: str = "activity",
+    more: Mapping[str, list[Any]] = MappingProxyType({}),
 ) -> dg.AssetsDefinition:
+    """`more`: what single tables are made from besides."""
     fingerprint, automation = graph.policy.fingerprint(decided_by), stale_by(stage, graph.settings, graph.policy)
-    specs = [graph.spec(table.name, GROUP, fingerprint, deps, automation=automation) for table in stage.tables]
+    specs = [
+        graph.spec(name, GROUP, fingerprint, [*deps, *more.get(name, ())], automation=automation)
+        for name in stage.names
+    ]
 
     @dg.multi_asset(name=name, specs=specs, required_resource_keys={WORKPLACE}, backfill_policy=BACKFILL)
     def step(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:

@@ -292,6 +292,12 @@ def test_a_partition_is_made_from_its_window_as_far_as_there_is_one(
     assert needs(asset, of, day, overlay) == expected
 
 
+def test_sessions_and_users_are_made_from_runs_alone() -> None:
+    graph = build_definitions(Settings(data_dir=Path("unused"))).resolve_asset_graph()
+    for asset in ("sessions", "user_daily"):
+        assert {key.to_user_string() for key in graph.get(dg.AssetKey(asset)).parent_keys} == {"session_runs"}
+
+
 # -- runs -----------------------------------------------------------------------------------------------------
 
 
