@@ -27,7 +27,7 @@ from assets_pkg.transforms.texts import clean_text
 from assets_pkg.transforms.timestamps import ISO_8601, parse_timestamps
 from assets_pkg.transforms.windows import BESIDE
 
-_AT_ONCE: Final = 500_000
+_OF_A_DATE: Final = 500_000  # events
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC).date()
 _DAY_US: Final = timedelta(days=1) // timedelta(microseconds=1)
 
@@ -102,20 +102,29 @@ def whole_spans(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def spans_by_gap(events: pl.DataFrame, policy: Policy) -> Iterator[pl.DataFrame]:
-    """The sessions of the lake, by the date on which they start: split by the policy's session timeout.
+    """The sessions of the lake, split by the policy's session timeout: some customers at a time, by date of start.
 
     Needs customer and at_us of distinct events; gives the columns of `whole_spans`.
     """
-    ordered = events.select("customer", "at_us").sort("at_us")
-    dates = _Dates(ordered, policy)
+    dates = (events["at_us"] // _DAY_US).n_unique()
+    parts = 1 + events.height // max(dates * _OF_A_DATE, 1)  # three dates at once are held
+    for part in range(parts):
+        is_theirs = pl.col("customer").to_physical() % parts == part
+        yield from _spans_of_some(events.filter(is_theirs) if parts > 1 else events, policy)
+
+
+def _spans_of_some(events: pl.DataFrame, policy: Policy) -> Iterator[pl.DataFrame]:
+    dates = _Dates(events.select("customer", "at_us").sort("at_us"), policy)
     made: dict[date, pl.DataFrame] = {}
     for day in dates.days:
-        made = {each: made[each] if each in made else dates.runs(each) for each in BESIDE.of(day)}
-        before, own, after = made.values()
+        near = BESIDE.of(day)
+        made = {each: runs for each, runs in made.items() if each in near}
+        made |= {each: dates.runs(each) for each in near if each not in made}
+        before, own, after = (made[each] for each in near)
         starts = session_starts(own, before.lazy(), day, policy)
         found = sessions(own, starts, after.lazy(), day, policy)
         yield found.select(
-            pl.col("customer_id").cast(ordered.schema["customer"]).alias("customer"),
+            pl.col("customer_id").cast(events.schema["customer"]).alias("customer"),
             pl.col("session_start").to_physical().alias("start_us"),
             pl.col("session_end").to_physical().alias("end_us"),
             "event_count",
@@ -164,10 +173,15 @@ def in_order(spans: pl.DataFrame) -> Iterator[pl.DataFrame]:
         .sort(~is_number, pl.when(is_number).then(number.str.len_bytes()), pl.when(is_number).then(number), user)
         .with_row_index("rank")
     )
-    ordered = spans.join(users.select("customer", "rank"), on="customer").sort("rank", "start_us")
-    for some in ordered.iter_slices(_AT_ONCE):
+    # Some users at a time: joining and sorting millions of spans at once would take several times their memory.
+    codes = users["customer"].to_physical()
+    most = codes.max()
+    rank = pl.zeros(most + 1 if isinstance(most, int) else 0, pl.UInt32, eager=True).scatter(codes, users["rank"])
+    ranked = spans.with_columns(rank.gather(spans["customer"].to_physical()).alias("customer"))
+    for first, last in stretches([ranked]):
+        some = ranked.filter(pl.col("customer").is_between(first, last)).sort("customer", "start_us")
         yield some.select(
-            users[USER_ID].gather(some["rank"]),
+            users[USER_ID].gather(some["customer"]),
             pl.col("start_us").cast(MICROS).alias("session_start"),
             pl.col("end_us").cast(MICROS).alias("session_end"),
             "event_count",

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from assets_pkg.contracts.event_file import SESSIONS_FILE
 from assets_pkg.policy import load_policy
 from assets_pkg.steps.event_file import sessions_of_file
 from assets_pkg.storage.whole_files import Format
+from assets_pkg.transforms import event_file
 from assets_pkg_tests.activities import Event
 from assets_pkg_tests.properties.activity_histories import Chain, _chains, fast_bench
 from assets_pkg_tests.reference.activity import Numbers, build_activity
@@ -76,11 +78,15 @@ _some_chains = st.lists(_chains, min_size=1, max_size=5)
 _gaps = st.sampled_from([30.0, 480.0, 1440.0])
 
 
-@given(_some_chains, _gaps, st.booleans())
+@given(_some_chains, _gaps, st.booleans(), st.sampled_from([1, 3, 500_000]))
 @settings(max_examples=40)
-def test_sessions_of_a_file_are_the_oracles(chains: list[Chain], minutes: float, in_array: bool) -> None:
+def test_sessions_of_a_file_are_the_oracles(
+    chains: list[Chain], minutes: float, in_array: bool, events_of_a_date: int
+) -> None:
     events = events_of(chains, minutes)
-    assert of_file(events, minutes, in_array=in_array) == of_oracle(events, minutes)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(event_file, "_OF_A_DATE", events_of_a_date)  # customers in many parts, or all at once
+        assert of_file(events, minutes, in_array=in_array) == of_oracle(events, minutes)
 
 
 @given(_some_chains, _gaps)

@@ -17,7 +17,7 @@ from assets_pkg.steps import event_file
 from assets_pkg.steps.event_file import FileSummary, sessions_of_file
 from assets_pkg.storage.records import UnreadableFileError
 from assets_pkg.storage.whole_files import Format, UnwritableFileError
-from assets_pkg.transforms import event_file as transforms
+from assets_pkg.transforms import sessions as ordering
 from assets_pkg_tests.workbench import at
 
 NOON = "2024-07-10T12:00:00Z"
@@ -189,7 +189,7 @@ def test_copies_are_equal_by_user_instant_and_type(tmp_path: Path) -> None:
 def test_users_that_are_numbers_come_first_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(transforms, "_AT_ONCE", at_once)
+    monkeypatch.setattr(ordering, "_AT_ONCE", at_once)
     users = ["b", "10", "9", "-1", "007", "a", "7", "0", "1.5", "é", "10000000000000000000000", "B", "٣"]
     found = told(tmp_path, lines(*map(event, users)))
     expected = ["0", "007", "7", "9", "10", "10000000000000000000000", "-1", "1.5", "B", "a", "b", "é", "٣"]
@@ -401,7 +401,7 @@ def test_a_table_without_rows_is_a_file(tmp_path: Path, policy: Policy, form: Fo
 def test_many_rows_are_written_in_pieces(
     tmp_path: Path, policy: Policy, monkeypatch: pytest.MonkeyPatch, form: Format
 ) -> None:
-    monkeypatch.setattr(transforms, "_AT_ONCE", 7)
+    monkeypatch.setattr(ordering, "_AT_ONCE", 7)
     monkeypatch.setattr("assets_pkg.storage.whole_files._PART", 1)
     monkeypatch.setattr(event_file, "_AT_ONCE", 1)
     events = [event(number, NOON if number % 3 else "never", url="x" * 500) for number in range(5000)]
