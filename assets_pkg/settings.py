@@ -43,6 +43,10 @@ class Settings(BaseSettings):
         default=frozenset({"high"}), description="alerts of which severities are told"
     )
 
+    def is_ingest_date(self, day: date, today: date) -> bool:
+        """Whether a day can be run: from the first one up to today, which may be run before it is over."""
+        return self.first_day <= day <= today
+
     @property
     def raw_dir(self) -> Path:
         """The raw root."""

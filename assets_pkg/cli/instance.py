@@ -95,7 +95,7 @@ def _pending(work: Workplace) -> list[date]:
         days = list(work.ledger.pending_days())
     except LedgerError:
         return []  # the run has said so already
-    return [day for day in days if work.settings.first_day <= day <= datetime.now(UTC).date()]
+    return [day for day in days if work.settings.is_ingest_date(day, datetime.now(UTC).date())]
 
 
 @contextmanager

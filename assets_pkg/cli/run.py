@@ -62,7 +62,7 @@ def run(
     if not settings.raw_dir.is_dir():
         fail(f"There is no raw folder {settings.raw_dir}. Set PIPELINE_DATA_DIR to the folder that holds raw/.")
     today = datetime.now(UTC).date()
-    if days[0] < settings.first_day or days[-1] > today:
+    if not all(settings.is_ingest_date(each, today) for each in (days[0], days[-1])):
         fail(
             f"Ingest dates run from {settings.first_day} (PIPELINE_FIRST_DAY) to today, {today} UTC; "
             f"{days[0]} to {days[-1]} is not within.",

@@ -69,8 +69,8 @@ def due(policy: Policy, feed: str, day: date) -> datetime:
 def days_there(work: Workplace, today: date) -> tuple[list[date], list[date]]:
     """The days that have a raw folder, in order: those that are ingest dates by today, and those that are none."""
     days = raw_days(work.raw_root) if work.raw_root.is_dir() else []
-    first = work.settings.first_day
-    return [day for day in days if first <= day <= today], [day for day in days if not first <= day <= today]
+    are_dates = {day: work.settings.is_ingest_date(day, today) for day in days}
+    return [day for day in days if are_dates[day]], [day for day in days if not are_dates[day]]
 
 
 def still_coming(work: Workplace, now: datetime) -> dict[date, str]:
