@@ -32,6 +32,7 @@ def explore(
         "client.toolbarMode": "minimal",
         "client.disableDataExport": True,  # of the rows shown alone: the pages offer all of them
         "client.showErrorDetails": "none",
+        "client.showErrorLinks": False,
         # Given for each, or the page would not follow the browser's choice of light or dark.
         "theme.light.primaryColor": "#0b63b5",
         "theme.dark.primaryColor": "#6cb2f7",

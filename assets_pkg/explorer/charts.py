@@ -13,7 +13,7 @@ from assets_pkg.contracts.event_file import EVENT_TIME, EVENT_TYPE
 # Each has a contrast of 3 and more to a white and to a dark page (WCAG 2.2, 1.4.11); neighbours differ in lightness
 # or along blue and orange, which colour-blind people tell apart.
 PALETTE: Final = ("#2f7fd1", "#c8661b", "#8a63c9", "#3f8f4f", "#d0508a", "#8f7a1c", "#20889a", "#7a828a")
-OTHERS: Final = "others"
+OTHERS: Final = "(others)"
 STEP: Final = timedelta(minutes=5)
 _DAY: Final = timedelta(days=1)
 _HEIGHT: Final = 260
@@ -66,7 +66,7 @@ def timeline(sessions: pl.DataFrame, events: pl.DataFrame) -> alt.LayerChart:
     Needs session_start and session_end; event_time and event_type. Times are UTC.
     """
     pieces = pl.concat([_on_date(sessions, 0), _on_date(sessions, 1)]).filter(pl.col("from") <= pl.col("to"))
-    ticks = _with_few_types(_thinned(events.select(EVENT_TIME, EVENT_TYPE)), pl.len()).select(
+    ticks = _thinned(_with_few_types(events.select(EVENT_TIME, EVENT_TYPE), pl.len())).select(
         pl.col(EVENT_TIME).dt.date().cast(pl.String).alias("date"),
         _hours(pl.col(EVENT_TIME), pl.col(EVENT_TIME).dt.truncate("1d")).alias("at"),
         EVENT_TYPE,
@@ -99,14 +99,14 @@ def trend(events: pl.LazyFrame) -> pl.DataFrame:
 
 def trend_chart(steps: pl.DataFrame) -> alt.Chart:
     """The table of `trend` as bars, stacked by event type."""
-    data = _with_few_types(steps, pl.sum("events"))
+    data = _with_few_types(steps, pl.sum("events")).group_by(EVENT_TIME, EVENT_TYPE).agg(pl.sum("events"))
     kinds = data.group_by(EVENT_TYPE).agg(pl.sum("events")).sort("events", descending=True)[EVENT_TYPE]
     begin = pl.col(EVENT_TIME).dt.replace_time_zone(None)  # or it would be drawn in the browser's own zone
     return _drawn(
         alt.Chart(data.with_columns(begin, until=begin + STEP), height=_HEIGHT).mark_bar(),
         x=alt.X(f"{EVENT_TIME}:T", title="UTC", axis=alt.Axis(format="%H:%M")),
         x2="until:T",
-        y=alt.Y("sum(events):Q", title="events", axis=alt.Axis(tickMinStep=1)),
+        y=alt.Y("events:Q", title="events", axis=alt.Axis(tickMinStep=1)),
         **_by_kind(EVENT_TYPE, kinds),
     )
 
@@ -142,7 +142,7 @@ def _thinned(events: pl.DataFrame) -> pl.DataFrame:
         if events.height <= _MOST_TICKS:
             break
         events = events.with_columns(pl.col(EVENT_TIME).dt.truncate(f"{minutes}m")).unique(maintain_order=True)
-    return events
+    return events.tail(_MOST_TICKS)
 
 
 def _on_date(sessions: pl.DataFrame, later: int) -> pl.DataFrame:
@@ -175,5 +175,5 @@ def _by_kind(kind: str, names: Sequence[str] | pl.Series) -> dict[str, alt.Color
     """Colours by name, with a legend that says which is which."""
     domain = sorted(names, key=lambda name: name == OTHERS)
     scale = alt.Scale(domain=domain, range=[PALETTE[place % len(PALETTE)] for place in range(len(domain))])
-    legend = alt.Legend(title=None, orient="bottom") if len(names) > 1 else None
+    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=110) if len(names) > 1 else None
     return {"color": alt.Color(f"{kind}:N", scale=scale, sort=None, legend=legend)}

@@ -1,11 +1,6 @@
 """The page over one file of events: what `python -m assets_pkg sessions` makes of it, to look at."""
 
 import shutil
-import tempfile
-import weakref
-from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
@@ -13,52 +8,13 @@ import streamlit as st
 
 from assets_pkg.contracts.event_file import EVENT, EVENT_TIME, EVENT_TYPE, FIELDS, REASON, USER_ID
 from assets_pkg.explorer import charts
-from assets_pkg.explorer.parts import answer, chart, plain, table, tiles
-from assets_pkg.policy import load_policy
-from assets_pkg.steps.event_file import FileSummary, FileTables, tables_of_file
+from assets_pkg.explorer.parts import chart, problem, table, tiles
+from assets_pkg.explorer.uploads import Upload, uploads, visit_id
 from assets_pkg.steps.workplace import Workplace
-from assets_pkg.storage.records import UnreadableFileError
 
-_KEPT: Final = "uploaded file"
 _SHORTEST: Final = 0.01  # minutes
 _LINES: Final = 200  # of the original, at once
-_LINE_CHARACTERS: Final = 1_000
-
-
-@dataclass
-class Upload:
-    """A file that was uploaded in this visit; gone with the visit, or with the next file.
-
-    `identity` tells uploads apart; `gap`: minutes of a pause that ends a session, None for one row per user.
-    """
-
-    identity: str
-    name: str
-    gap: float | None
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="explorer-")))
-    summary: FileSummary = field(default_factory=FileSummary)
-
-    def __post_init__(self) -> None:
-        self.forget = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
-
-    @property
-    def path(self) -> Path:
-        """The file, under a name of ours: how it ends decides how it may be read."""
-        return self.folder / ("file.csv" if self.name.lower().endswith(".csv") else "file.json")
-
-    @property
-    def tables(self) -> FileTables:
-        """What is in it."""
-        return FileTables(self.folder)
-
-    def read(self, work: Workplace) -> None:
-        """Raises UnreadableFileError, with the file's own name."""
-        changed = {} if self.gap is None else {"activity": {"session_timeout_minutes": self.gap}}
-        policy = load_policy(work.settings.policy, changed)
-        try:
-            self.summary, _ = tables_of_file(self.path, self.folder, policy, by_gap=self.gap is not None)
-        except UnreadableFileError as error:
-            raise UnreadableFileError(str(error).replace(str(self.path), self.name)) from error
+_EXCERPT: Final = 1_000  # characters
 
 
 def one_file(work: Workplace) -> None:
@@ -79,11 +35,11 @@ def one_file(work: Workplace) -> None:
             key="gap",
             disabled=not by_gap,
         )
-    if chosen is None:
-        _forget()
-        return
     upload = _kept(work, chosen, minutes if by_gap else None)
     if upload is None:
+        return
+    if upload.problem:
+        problem("The file cannot be read.", upload.problem)
         return
     summary = upload.summary
     tiles(
@@ -103,33 +59,25 @@ def one_file(work: Workplace) -> None:
 
 
 def _kept(work: Workplace, chosen: Any, gap: float | None) -> Upload | None:
-    """The upload, read once; None, with a word on it, if it cannot be read."""
-    upload: Upload | None = st.session_state.get(_KEPT)
-    if upload and (upload.identity, upload.gap) == (chosen.file_id, gap):
-        return upload
-    _forget()
-    upload = Upload(chosen.file_id, chosen.name, gap)
-    with upload.path.open("wb") as target:
-        chosen.seek(0)
-        shutil.copyfileobj(chosen, target)
-    try:
-        with st.spinner("Reading the file …"):
-            upload.read(work)
-    except UnreadableFileError as error:
-        st.error(plain(str(error)))
+    """The upload, read once; None if there is none."""
+    kept, visit = uploads(), visit_id()
+    upload = kept.of(visit)
+    if chosen is None:
+        kept.keep(visit, None)
         return None
-    st.session_state[_KEPT] = upload
+    if upload is None or (upload.identity, upload.gap) != (chosen.file_id, gap):
+        upload = Upload(chosen.file_id, chosen.name, gap)
+        kept.keep(visit, upload)
+        with st.spinner("Reading the file …"):
+            chosen.seek(0)
+            with upload.path.open("wb") as target:
+                shutil.copyfileobj(chosen, target)
+            upload.read(work)
     return upload
 
 
-def _forget() -> None:
-    upload: Upload | None = st.session_state.pop(_KEPT, None)
-    if upload is not None:
-        upload.forget()
-
-
 def _sessions(upload: Upload) -> None:
-    table("Sessions of the file", upload.tables.sessions, "sessions", upload.identity, upload.gap)
+    table("Sessions of the file", upload.tables.sessions, "sessions", ask=upload.answer)
 
 
 def _skipped(upload: Upload) -> None:
@@ -140,11 +88,11 @@ def _skipped(upload: Upload) -> None:
     )
     if not reasons.is_empty():
         chart(charts.bars_by_name(reasons, REASON, "events"), "Skipped events by reason.")
-    table("Skipped events by reason", reasons.lazy(), "skipped_by_reason", upload.identity)
-    table("Skipped events", upload.tables.skipped, "skipped", upload.identity)
+    table("Skipped events by reason", reasons.lazy(), "skipped_by_reason", ask=upload.answer)
+    table("Skipped events", upload.tables.skipped, "skipped", ask=upload.answer)
     for each in upload.summary.broken:
         st.text(f"Event {each.event:,}{'' if each.line is None else f', line {each.line:,}'} begins:")
-        st.code(each.text[:_LINE_CHARACTERS], language=None, wrap_lines=True)
+        st.code(each.text[:_EXCERPT], language=None, wrap_lines=True)
 
 
 def _events(upload: Upload) -> None:
@@ -152,12 +100,11 @@ def _events(upload: Upload) -> None:
     rows = upload.tables.events
     if user:
         rows = rows.filter(pl.col(USER_ID) == user)
-    about = (upload.identity, user)
-    steps = answer(lambda: charts.trend(rows), "trend", *about)
+    steps = upload.answer(lambda: charts.trend(rows), "trend", user)
     if not steps.is_empty():
         _trend(steps)
-        table("Events by type in steps of 5 minutes", steps.lazy(), "trend", *about)
-    table("Events", rows, "events", *about)
+        table("Events by type in steps of 5 minutes", steps.lazy(), "trend", user, ask=upload.answer)
+    table("Events", rows, "events", user, ask=upload.answer)
 
 
 def _trend(steps: pl.DataFrame) -> None:
@@ -173,14 +120,17 @@ def _original(upload: Upload) -> None:
     tables = upload.tables
     reasons = tables.skipped.select(EVENT, pl.col(REASON).alias("skipped because"))
     as_read = tables.as_read.join(reasons, on=EVENT, how="left", maintain_order="left")
-    table("Events as they came", as_read, "original", upload.identity)
-    with upload.path.open("rb") as stream:
-        st.download_button("The file itself", stream, file_name=upload.name, key="original-file", on_click="ignore")
-        stream.seek(0)
-        lines = sum(1 for _ in stream)
-        first = st.number_input("From line", min_value=1, max_value=max(lines, 1), step=_LINES, key="first_line")
-        stream.seek(0)
-        wanted = [line.decode("utf-8", "replace") for line in islice(stream, first - 1, first - 1 + _LINES)]
-    shown = (line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]} …\n" for line in wanted)
-    st.code("".join(shown), language=None, line_numbers=False)
-    st.caption(f"Lines {first:,} to {first - 1 + len(wanted):,} of {lines:,}")
+    table("Events as they came", as_read, "original", ask=upload.answer)
+    st.download_button(
+        "The file itself",
+        upload.path.read_bytes,
+        file_name=upload.name,
+        mime="application/octet-stream",
+        key="original-file",
+        on_click="ignore",
+    )
+    count = upload.answer(upload.line_count, "lines")
+    first = st.number_input("From line", min_value=1, max_value=max(count, 1), step=_LINES, key="first_line")
+    shown = upload.lines(first, _LINES)
+    st.code("".join(line if line.endswith("\n") else f"{line}\n" for line in shown), language=None)
+    st.caption(f"Lines {first:,} to {first - 1 + len(shown):,} of {count:,}; a very long one counts as several")

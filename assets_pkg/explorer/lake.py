@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from math import isfinite
 from typing import Any, Final
 
 import polars as pl
@@ -25,14 +26,15 @@ from assets_pkg.contracts.tables import (
     USER_DAILY,
 )
 from assets_pkg.explorer import charts
-from assets_pkg.explorer.parts import answer, chart, choice, plain, table, tiles
+from assets_pkg.explorer.parts import answer, chart, choice, table, tiles
 from assets_pkg.policy.columns import INGEST_DATE
 from assets_pkg.steps import explore
 from assets_pkg.steps.workplace import Workplace
-from assets_pkg.transforms.alerts import SEVERITIES
+from assets_pkg.transforms.alerts import SEVERITIES, some
 from assets_pkg.transforms.split import CLEAN, FULL_ROW, QUARANTINE, TOTAL
 
 _FIRST_METRIC: Final = "events · sessions · happened"
+_FROM, _TO = "from", "to"  # in the address
 _LATEST: Final = 7  # days that are shown at first
 _PROFILES: Final = [feed.profile for feed in FEEDS.values()]
 
@@ -53,28 +55,43 @@ def look(work: Workplace) -> Look | None:
     """The dates that the sidebar asks for; None, with a word on it, when there are none to look at."""
     there = explore.dates_there(work)
     if not there:
-        place = plain(str(work.lake.root))
-        st.info(f"There are no tables under {place} yet. Run a day: `python -m assets_pkg run --date …`")
+        st.info("There are no tables yet. Run a day: `python -m assets_pkg run --date …`")
+        st.text(f"They will be in {work.lake.root.resolve()}")
         return None
-    default = (there[-_LATEST:][0], there[-1])
-    asked: Any = st.sidebar.date_input(
-        "Dates",
-        default,
-        min_value=there[0],
-        max_value=there[-1],
-        key="dates",
-        bind="query-params",
-        persist_state="session",
-        format="YYYY-MM-DD",
-        help="Of rows, the days their files landed; of sessions and what else customers did, the days it happened.",
-    )
-    if len(asked) < len(default):
-        st.info("Pick the last date too.")
-        return None
-    first, last = asked
+    default = {_FROM: there[-_LATEST:][0], _TO: there[-1]}
+    for name, day in default.items():
+        # The address is what a visit begins with; then it follows the visit. A page's own link has no dates.
+        st.session_state.setdefault(name, _day(st.query_params.get(name)) or day)
+        st.session_state[name] = min(max(st.session_state[name], there[0]), there[-1])
+    asked = [
+        st.sidebar.date_input(
+            label,
+            min_value=there[0],
+            max_value=there[-1],
+            key=name,
+            required=True,
+            persist_state="session",
+            format="YYYY-MM-DD",
+            help="Of rows, the day their files landed; of sessions and what else customers did, the day it happened.",
+        )
+        for label, name in (("From", _FROM), ("To", _TO))
+    ]
+    st.query_params.update({name: str(day) for name, day in zip((_FROM, _TO), asked, strict=True)})
+    first, last = sorted(asked)
     days = [day for day in there if first <= day <= last]
-    st.sidebar.caption(f"{len(days)} of {len(there)} dates with tables")
+    st.sidebar.caption(f"{len(days)} of {some(len(there), 'date')} with tables")
+    if not days:
+        nearest = sorted({max(day for day in there if day < first), min(day for day in there if day > last)})
+        st.info(f"There are no tables of these dates. The nearest are {' and '.join(map(str, nearest))}.")
+        return None
     return Look(work, days)
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text or "")
+    except ValueError:
+        return None
 
 
 def overview(at: Look) -> None:
@@ -113,10 +130,12 @@ def sessions(at: Look) -> None:
     with st.container(horizontal=True):
         customer = st.text_input("Customer", key="customer", bind="query-params", placeholder="all").strip()
         platform = choice("Platform", [*at.work.policy.categories.platform.names, UNKNOWN], "platform", every="all")
-        least = st.number_input("Events, at least", min_value=1, key="min_events", bind="query-params")
+        least = st.number_input(  # not of whole numbers: Streamlit breaks on an address that says inf
+            "Events, at least", min_value=1.0, step=1.0, format="%.0f", key="min_events", bind="query-params"
+        )
         minutes = st.number_input("Minutes, at least", min_value=0.0, key="min_minutes", bind="query-params")
         order = choice("Order", list(explore.SESSION_ORDERS), "order")
-    wanted = explore.SessionFilter(customer, int(least), float(minutes), platform)
+    wanted = explore.SessionFilter(customer, _finite(least, 1), _finite(minutes, 0), platform)
     about = (*at.about(SESSIONS.name), wanted)
     rows = explore.sessions_of(at.work, at.days, wanted)
     by_date = answer(lambda: explore.sessions_by_date(at.work, at.days, wanted), "sessions by date", *about)
@@ -129,8 +148,14 @@ def sessions(at: Look) -> None:
     table("Sessions by date", by_date.lazy(), "sessions_by_date", *about)
 
 
+def _finite(number: float, otherwise: int) -> float:
+    """What an address may say in place of a number is none."""
+    return number if isfinite(number) else otherwise
+
+
 def _customer(at: Look, customer: str) -> None:
-    st.subheader(f"Customer {plain(customer)}")
+    st.subheader("One customer's days")
+    st.code(customer, language=None)
     about = (*at.about(SESSIONS.name, SESSION_EVENTS.name), customer)
     own = explore.SessionFilter(customer)
     of_customer = answer(
@@ -152,7 +177,7 @@ def quarantine(at: Look) -> None:
         reasons = answer(lambda: explore.reject_reasons(at.work, feed, at.days), "reasons", feed.name, *about)
         reason = choice("Reason", reasons["reason"].to_list(), "reason", every="all")
     if reasons.is_empty():
-        st.success(f"No row of {feed.name} was rejected on these dates.")
+        st.info(f"No row of {feed.name} that landed on these dates was rejected.")
         return
     chart(charts.bars_by_name(reasons, "reason", "rows"), f"Rejected {feed.name} rows by reason.")
     table("Rows by reason", reasons.lazy(), f"{feed.name}_reject_reasons", feed.name, *about)
@@ -185,6 +210,9 @@ def numbers(at: Look) -> None:
     known = answer(lambda: explore.metrics(at.work, at.days).collect(), "metrics", *about)
     names = known.select(pl.concat_str("dataset", "metric", "axis", separator=" · ")).to_series()
     options = names.unique().sort().to_list()
+    if not options:
+        st.info("There are no numbers of these dates yet.")
+        return
     chosen = choice("Metric", options, "metric", default=_FIRST_METRIC)
     of_metric = known.filter(names == chosen).sort("date", "dimension")
     kinds = of_metric["dimension"].fill_null("value")
@@ -195,6 +223,7 @@ def numbers(at: Look) -> None:
     in_chart = drawn.filter(pl.col("dimension").is_in(largest.implode()))
     chart(charts.lines_by_date(in_chart, "date", "value", "dimension"), f"{chosen} over time.")
     table("Numbers", of_metric.lazy(), "metrics", chosen, *about)
+    table("All numbers of these dates", known.lazy(), "all_metrics", *about)
     st.subheader("What was restated")
     told = explore.restatements(at.work, at.days)
     table("Restatements", told, "restatements", *at.about(RESTATEMENTS.name))

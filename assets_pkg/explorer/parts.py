@@ -1,6 +1,5 @@
 """What all pages share: a table with its downloads, answers that are kept, texts that stay texts."""
 
-import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +16,18 @@ from assets_pkg.storage.whole_files import Format, whole_files
 from assets_pkg.transforms.alerts import some
 
 MOST_SHOWN: Final = 1_000
-MOST_DOWNLOADED: Final = 1_000_000
-"""Rows of one download: the page's server holds it whole, and so does the browser."""
-_MARKUP: Final = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
+# Rows of one download: the page's server holds it whole, and so does the browser.
+_MOST_DOWNLOADED: Final = {Format.CSV: 2_000_000, Format.PARQUET: 10_000_000}
 _MIME: Final = {Format.CSV: "text/csv", Format.PARQUET: "application/vnd.apache.parquet"}
 
 Answer = TypeVar("Answer")
+Asking = Callable[..., Any]
 
 
-def plain(text: str) -> str:
-    """A text for a place that reads Markdown, so that it stays a text."""
-    return _MARKUP.sub(r"\\\1", text)
+def problem(what: str, why: str) -> None:
+    """Say that something cannot be done. `why` may hold data, and stays a text; `what` is words of ours."""
+    st.error(what)
+    st.code(why, language=None, wrap_lines=True)
 
 
 def answer(ask: Callable[[], Answer], *question: object) -> Answer:
@@ -68,15 +68,18 @@ def table(
     first: Callable[[int], pl.DataFrame] | None = None,
     lead: Sequence[str] = (),
     select: bool = False,
+    ask: Asking | None = None,
 ) -> Shown:
     """The first rows of a table, how many there are, and all of them to download as `file`.
 
-    `question`: as for `answer`. `first`: gives so many rows to show, if not the first; `lead`: columns shown first.
-    `select`: one row is always selected, by a click or the arrow keys and space.
+    `question`: as for `answer`, or for `ask`, which keeps answers instead. `first`: gives so many rows to show, if not
+    the first; `lead`: columns shown first. `select`: there is a selected row: that of the selected cell, at first the
+    first.
     """
-    total = answer(lambda: int(rows.select(pl.len()).collect(engine="streaming").item()), title, "rows", *question)
+    kept = ask or answer
+    total = kept(lambda: int(rows.select(pl.len()).collect(engine="streaming").item()), title, "rows", *question)
     head = first or (lambda count: rows.head(count).collect(engine="streaming"))
-    shown = answer(lambda: head(MOST_SHOWN), title, "first", *question)
+    shown = kept(lambda: head(MOST_SHOWN), title, "first", *question)
     if not total:
         st.info(f"{title}: none.")
         return Shown(shown, None)
@@ -90,9 +93,10 @@ def table(
     }
     found = None
     if select:
-        state: Any = st.dataframe(shown, **named, on_select="rerun", selection_mode="single-row-required")
-        at = min(next(iter(state["selection"]["rows"]), 0), shown.height - 1)
-        found = shown.row(at, named=True)
+        # Cells can be selected with the arrow keys; rows only by a click into a narrow column.
+        state: Any = st.dataframe(shown, **named, on_select="rerun", selection_mode="single-cell")
+        at, _ = next(iter(state["selection"]["cells"]), (0, ""))
+        found = shown.row(min(at, shown.height - 1), named=True)
     else:
         st.dataframe(shown, **named)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -104,7 +108,7 @@ def table(
 
 
 def _download(rows: pl.LazyFrame, file: str, form: Format, total: int) -> None:
-    too_many = total > MOST_DOWNLOADED
+    most = _MOST_DOWNLOADED[form]
     st.download_button(
         form.upper() if form is Format.CSV else form.capitalize(),
         data=lambda: file_of(rows, form),
@@ -112,10 +116,8 @@ def _download(rows: pl.LazyFrame, file: str, form: Format, total: int) -> None:
         mime=_MIME[form],
         key=f"{file}-{form}",
         on_click="ignore",
-        disabled=too_many,
-        help=f"More than {MOST_DOWNLOADED:,} rows: narrow what is shown, or read the table itself."
-        if too_many
-        else None,
+        disabled=total > most,
+        help=f"More than {most:,} rows: narrow what is shown, or read the table itself." if total > most else None,
     )
 
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from assets_pkg.explorer.file import one_file
 from assets_pkg.explorer.lake import PAGES, look
-from assets_pkg.explorer.parts import plain
+from assets_pkg.explorer.parts import problem
 from assets_pkg.policy import PolicyError
 from assets_pkg.settings import Settings
 from assets_pkg.steps.workplace import Workplace
@@ -33,7 +33,7 @@ def over_lake(name: str) -> None:
         if at is not None:
             PAGES[name](at)
     except (LakeError, PolicyError) as error:
-        st.error(plain(str(error)))
+        problem("This cannot be shown.", str(error))
 
 
 def over_file() -> None:
@@ -41,7 +41,7 @@ def over_file() -> None:
     try:
         one_file(_workplace())
     except PolicyError as error:
-        st.error(plain(str(error)))
+        problem("This cannot be shown.", str(error))
 
 
 def _workplace() -> Workplace:

@@ -39,8 +39,12 @@ _COUNTS: Final = (TOTAL, CLEAN, QUARANTINE, FULL_ROW)
 
 
 def dates_there(work: Workplace) -> list[date]:
-    """The dates of which there are numbers, by the day files landed or by the day things happened, in order."""
-    return sorted({day for table in (DAILY_METRICS, ACTIVITY_METRICS) for day in work.lake.partitions(table.name)})
+    """The dates of which anything can be shown, by the day files landed or by the day things happened, in order.
+
+    Also those that were processed in part.
+    """
+    tables = [*(feed.profile for feed in FEEDS.values()), DAILY_METRICS.name, SESSIONS.name, ACTIVITY_METRICS.name]
+    return sorted({day for table in tables for day in work.lake.partitions(table)})
 
 
 def state_of(work: Workplace, tables: Iterable[str], days: Iterable[date]) -> str:
@@ -90,14 +94,9 @@ class SessionFilter:
     """Which sessions are wanted: of one customer, with so many events, so long, on a platform."""
 
     customer: str = ""
-    min_events: int = 1
+    min_events: float = 1
     min_minutes: float = 0
     platform: str = ""
-
-    @property
-    def wants_all(self) -> bool:
-        """Whether no session is left out."""
-        return self == SessionFilter()
 
     @property
     def condition(self) -> pl.Expr:

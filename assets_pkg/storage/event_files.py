@@ -133,7 +133,7 @@ def _refuse_what_is_no_text(path: Path, head: bytes) -> None:
     if b"\0" in text or _CONTROL.search(first) or "\ufffd" in decoded:
         raise UnreadableFileError(
             f"{path} is no text in UTF-8: it is packed, or in another encoding. Unpack it (gunzip, unzip) or convert "
-            "it (iconv), and give the command again."
+            "it (iconv), and try again."
         )
 
 

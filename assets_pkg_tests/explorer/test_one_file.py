@@ -1,6 +1,10 @@
 """The page over one file: what it shows is what the command writes."""
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from assets_pkg.explorer import charts
 from assets_pkg.explorer.parts import file_of
+from assets_pkg.explorer.uploads import Upload, Uploads
 from assets_pkg.policy import load_policy
 from assets_pkg.steps.event_file import sessions_of_file, tables_of_file
 from assets_pkg.storage.whole_files import Format
@@ -77,7 +82,7 @@ def test_events_are_those_that_count_and_the_original_is_all_that_came(at: AppTe
     assert original["event"].to_list() == [1, 2, 3, 4, 5]
     assert original["skipped because"].to_list() == [None, None, None, "invalid ISO-8601", None]
     assert at.code[-1].value.strip() == INPUT.strip()
-    assert "Lines 1 to 5 of 5" in captions(at)
+    assert "Lines 1 to 5 of 5; a very long one counts as several" in captions(at)
 
 
 def test_a_pause_ends_a_session_when_it_is_asked_for(at: AppTest) -> None:
@@ -146,21 +151,72 @@ def test_a_file_that_cannot_be_read_is_named_as_its_owner_knows_it(
     at: AppTest, content: bytes, name: str, said: str
 ) -> None:
     upload(at, content, name)
-    (error,) = [each.value.replace("\\", "") for each in at.error]
-    assert said in error
-    assert "tmp" not in error
+    assert [each.value for each in at.error] == ["The file cannot be read."]
+    (why,) = [each.value for each in at.code]
+    assert said in why
+    assert "tmp" not in why
+    assert "--input" not in why
     assert not at.metric
 
 
-def test_another_file_takes_the_place_of_the_first_and_its_copy_is_gone(at: AppTest) -> None:
+def test_another_file_takes_the_place_of_the_first_and_its_copy_is_gone(temporary: Path, at: AppTest) -> None:
     upload(at, INPUT)
-    kept = at.session_state["uploaded file"]
-    folder = kept.folder
+    (folder,) = temporary.glob("explorer-*")
     assert (folder / "file.json").read_text() == INPUT
-    del kept
     upload(at, SESSIONS.replace("session_start", "event_time").replace("session_end", "event_type"), "other.csv")
     assert tiles(at)["Events"] == "2"
-    assert not folder.exists()
+    (other,) = temporary.glob("explorer-*")
+    assert other != folder
+    at.file_uploader[0].set_value(None)
+    shown(at.run())
+    assert not list(temporary.glob("explorer-*"))
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own for temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_a_visit_that_ended_leaves_nothing(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"here", "gone"}
+    monkeypatch.setattr("assets_pkg.explorer.uploads._is_going_on", lambda visit: visit in there)
+    kept = Uploads()
+    for visit in sorted(there):
+        kept.keep(visit, Upload(visit, "events.json", None))
+    there.remove("gone")
+    kept.forget_ended(0)
+    assert len(list(temporary.iterdir())) == 2, "a connection that is lost comes back"
+    there.add("gone")
+    kept.forget_ended(50)
+    there.remove("gone")
+    kept.forget_ended(70)
+    kept.forget_ended(129)
+    assert kept.of("gone") is not None
+    kept.forget_ended(131)
+    assert (kept.of("gone"), len(list(temporary.iterdir()))) == (None, 1)
+    assert kept.of("here") is not None
+
+
+def test_what_a_killed_server_left_is_removed_by_the_next(temporary: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    names = (f"explorer-{process.pid}-x", f"explorer-{os.getpid()}-x", "explorer-x")
+    for name in names:
+        (temporary / name).mkdir()
+    Uploads()
+    assert [(temporary / name).exists() for name in names] == [False, True, True]
+
+
+def test_lines_that_are_too_long_for_a_page_are_several(tmp_path: Path) -> None:
+    upload = Upload("id", "events.json", None, tmp_path)
+    upload.path.write_text("short\n" + "x" * 5_000 + "\nend")
+    assert upload.line_count() == 5
+    assert [len(line) for line in upload.lines(1, 10)] == [6, 2_000, 2_000, 1_001, 3]
+    assert upload.lines(5, 1) == ["end"]
 
 
 def test_colours_can_be_told_from_a_light_and_from_a_dark_page() -> None:
@@ -177,14 +233,17 @@ def test_colours_can_be_told_from_a_light_and_from_a_dark_page() -> None:
             assert (light + 0.05) / (dark + 0.05) >= 3, (page, colour)
 
 
-def test_more_types_than_colours_are_drawn_as_others() -> None:
-    kinds = [f"type{number}" for number in range(12) for _ in range(12 - number)]
-    steps = charts.trend(pl.LazyFrame({"event_time": [START] * len(kinds), "event_type": kinds}))
+def test_more_types_than_colours_are_drawn_as_others_in_few_bars() -> None:
+    kinds = [f"type{number}" for number in range(3_000) for _ in range(2 if number < 7 else 1)]
+    times = [START + timedelta(minutes=number % 60) for number in range(len(kinds))]
+    steps = charts.trend(pl.LazyFrame({"event_time": times, "event_type": kinds}))
     drawn = charts.trend_chart(steps).to_dict()
     domain = drawn["encoding"]["color"]["scale"]["domain"]
-    assert len(domain) == len(charts.PALETTE)
-    assert {"type0", "type6", charts.OTHERS} <= set(domain)
-    assert "type7" not in domain
+    assert domain[-1] == charts.OTHERS
+    assert set(domain[:-1]) == {f"type{number}" for number in range(7)}
+    (bars,) = drawn["datasets"].values()
+    assert len(bars) <= 12 * len(charts.PALETTE)
+    assert sum(bar["events"] for bar in bars) == len(kinds)
 
 
 def test_a_customer_s_days_are_drawn_however_many_events_they_have() -> None:

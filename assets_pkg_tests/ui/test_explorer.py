@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -147,8 +148,41 @@ def test_pages_are_reached_and_filters_set_with_the_keyboard_alone(visit: Visit)
     page.keyboard.type("c000139")
     page.keyboard.press("Tab")
     expect(page.get_by_role("combobox", name="Platform")).to_be_focused()
-    expect(page.get_by_role("heading", name="Customer c000139")).to_be_visible()
+    expect(page.locator("[data-testid=stCode]").first).to_have_text("c000139")
     page.wait_for_url("**/sessions?*customer=c000139*")
+
+
+def test_a_row_is_chosen_with_the_arrow_keys(visit: Visit, looked_at: Workbench) -> None:
+    page = visit.open("/sessions?customer=&min_events=20", "Sessions")
+    days = explore.dates_there(looked_at.work)[-7:]
+    rows = explore.first_sessions(looked_at.work, days, explore.SessionFilter(min_events=20), "latest", 4)
+    chosen = page.locator("[data-testid=stCode]").first
+    expect(chosen).to_have_text(rows["customer_id"][0])
+    expect(page.locator(CHART)).to_have_count(2)
+    expect(page.locator(BUSY)).to_have_count(0)
+    grid = page.get_by_role("region", name="Sessions", exact=True).locator("canvas").first
+    grid.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    expect(chosen).to_have_text(rows["customer_id"][3])
+    assert rows["customer_id"][3] != rows["customer_id"][0]
+
+
+def test_dates_go_with_the_visit_and_with_the_address(visit: Visit, looked_at: Workbench) -> None:
+    day = "2025-12-12"
+    page = visit.open(f"/?from={day}&to={day}", "Overview")
+    count = explore.session_count(looked_at.work, [date.fromisoformat(day)])
+    expect(page.locator("[data-testid=stMetric]")).to_have_count(6)
+    assert tile(page, "Sessions") == f"{count:,}"
+    for name in ("Sessions", "Quarantine", "Overview"):
+        page.get_by_role("link", name=name, exact=True).click()
+        expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
+        expect(page.get_by_text("1 of 8 dates with tables")).to_be_visible()
+        page.wait_for_url(f"**from={day}&to={day}*")
+    page.reload()
+    expect(page.get_by_text("1 of 8 dates with tables")).to_be_visible()
+    expect(page.locator("[data-testid=stMetric]")).to_have_count(6)
+    assert tile(page, "Sessions") == f"{count:,}"
 
 
 def test_sessions_are_filtered_drawn_and_downloaded(
@@ -187,12 +221,17 @@ def test_a_rejected_row_is_found_by_its_reason(visit: Visit, looked_at: Workbenc
 
 
 @pytest.mark.parametrize(
-    ("path", "title", "table"), [("/metrics", "Metrics", "metrics"), ("/alerts", "Alerts", "alerts")]
+    ("path", "title", "table"), [("/metrics", "Metrics", "all_metrics"), ("/alerts", "Alerts", "alerts")]
 )
-def test_the_other_pages_show_and_give_their_tables(visit: Visit, path: str, title: str, table: str) -> None:
+def test_the_other_pages_show_and_give_their_tables(
+    visit: Visit, looked_at: Workbench, path: str, title: str, table: str
+) -> None:
     page = visit.open(path, title)
     expect(page.get_by_role("region", name=re.compile(".+")).last).to_be_visible()
-    assert Path(visit.download(table, "csv").path()).read_text().count("\n") > 3
+    days = explore.dates_there(looked_at.work)[-7:]
+    expected = {"all_metrics": explore.metrics, "alerts": explore.alerts}[table](looked_at.work, days).collect()
+    found = pl.read_parquet(visit.download(table, "parquet").path())
+    assert found.sort(found.columns).equals(expected.sort(found.columns))
 
 
 def test_a_file_is_uploaded_looked_through_and_given_back(visit: Visit, tmp_path: Path, pictures: Path) -> None:
@@ -247,10 +286,20 @@ def test_data_runs_nothing_and_a_dark_screen_gets_a_dark_page(
     visit.context.close()
 
 
-def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Browser, explorer: str) -> None:
+def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Browser, explorer: str, tmp_path: Path) -> None:
     visit = Visit(browser, explorer, width=390, height=844)
+    source = tmp_path / "events.json"
+    kinds = (f"an_event_type_of_some_length_{number}" for number in range(30))
+    source.write_text("\n".join(SCRIPT.strip().replace("**bold**", kind) for kind in kinds))
     for path, title in (("/", "Overview"), ("/sessions", "Sessions"), ("/file", "One file")):
         page = visit.open(path, title)
+        if path == "/file":
+            page.locator("input[type=file]").set_input_files(source)
+            page.get_by_role("tab", name="Events").click()
+        expect(page.locator(MARKS).first).to_be_visible()
         expect(page.locator(BUSY)).to_have_count(0)
         assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390
+        for legend in page.locator(f"{CHART} .role-legend").all():
+            box = legend.bounding_box()
+            assert box is None or box["x"] + box["width"] <= 390, box
     visit.context.close()
