@@ -101,7 +101,8 @@ def table(
         st.dataframe(shown, **named)
     with st.container(horizontal=True, vertical_alignment="center"):
         of = f"{shown.height:,} of " if shown.height < total else ""
-        st.caption(f"{title}: {of}{some(total, 'row')}")
+        hint = ". Select a cell to look into its row" if select else ""
+        st.caption(f"{title}: {of}{some(total, 'row')}{hint}")
         for form in _MIME:
             _download(rows, file, form, total)
     return Shown(shown, found)

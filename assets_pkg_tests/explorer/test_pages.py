@@ -169,7 +169,7 @@ def test_sessions_follow_their_filters(page: Page, looked_at: Workbench) -> None
     of_labels(at.number_input)["Events, at least"].set_value(20.0)
     of_labels(at.selectbox)["Platform"].set_value("web")
     shown(at.run())
-    assert f"Sessions: {expected.height:,} rows" in captions(at)
+    assert f"Sessions: {expected.height:,} rows. Select a cell to look into its row" in captions(at)
     rows = frames(at)[0]
     assert sorted(rows["session_id"]) == sorted(expected["session_id"])
     assert rows["session_start"].is_sorted(descending=True)
