@@ -1,6 +1,5 @@
 """The page over one file of events: what `python -m assets_pkg sessions` makes of it, to look at."""
 
-import shutil
 from typing import Any, Final
 
 import polars as pl
@@ -23,7 +22,7 @@ def one_file(work: Workplace) -> None:
         "A file of events",
         key="file",
         help="A JSON array, JSON lines, JSON objects in a row, or CSV. Each event needs " + ", ".join(FIELDS) + ". "
-        "It stays on the machine that this page is served from, until the page is closed.",
+        "It stays on the machine that this page is served from, and is removed soon after the page is closed.",
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         by_gap = st.checkbox("A pause ends a session", key="by_gap", help="Without it, one row per user.")
@@ -66,13 +65,10 @@ def _kept(work: Workplace, chosen: Any, gap: float | None) -> Upload | None:
         kept.keep(visit, None)
         return None
     if upload is None or (upload.identity, upload.gap) != (chosen.file_id, gap):
-        upload = Upload(chosen.file_id, chosen.name, gap)
-        kept.keep(visit, upload)
+        kept.keep(visit, None)
         with st.spinner("Reading the file …"):
-            chosen.seek(0)
-            with upload.path.open("wb") as target:
-                shutil.copyfileobj(chosen, target)
-            upload.read(work)
+            upload = Upload.of(chosen.file_id, chosen.name, gap, chosen, work)
+        kept.keep(visit, upload)
     return upload
 
 

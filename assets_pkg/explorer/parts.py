@@ -131,8 +131,8 @@ def file_of(rows: pl.LazyFrame, form: Format) -> bytes:
         path = Path(folder) / "table"
         with whole_files(form) as files:
             file = files.new(path, rows.collect_schema())
-            for some in rows.collect_batches(maintain_order=True):
-                file.write(some)
+            for piece in rows.collect_batches(maintain_order=True):
+                file.write(piece)
         return path.read_bytes()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 import streamlit as st
 from streamlit.runtime import Runtime
@@ -58,14 +58,29 @@ class Upload:
         """What is in it."""
         return FileTables(self.folder)
 
-    def read(self, work: Workplace) -> None:
-        """Fill the tables, or say why they cannot be, by the name that its owner knows it by."""
+    @classmethod
+    def of(cls, identity: str, name: str, gap: float | None, content: BinaryIO, work: Workplace) -> "Upload":
+        """Copy a file and fill the tables, or say why that cannot be, by the name that its owner knows the file by."""
+        upload = cls(identity, name, gap)
+        try:
+            upload._read(content, work)
+        except UnreadableFileError as error:
+            upload.problem = str(error).replace(str(upload.path), name)
+        except OSError as error:
+            why = error.strerror or error
+            upload.problem = f"The server's temporary folder {upload.folder.parent} cannot hold {name}: {why}."
+        except BaseException:
+            upload.forget()
+            raise
+        return upload
+
+    def _read(self, content: BinaryIO, work: Workplace) -> None:
+        content.seek(0)
+        with self.path.open("wb") as target:
+            shutil.copyfileobj(content, target)
         changed = {} if self.gap is None else {"activity": {"session_timeout_minutes": self.gap}}
         policy = load_policy(work.settings.policy, changed)
-        try:
-            self.summary, _ = tables_of_file(self.path, self.folder, policy, by_gap=self.gap is not None)
-        except UnreadableFileError as error:
-            self.problem = str(error).replace(str(self.path), self.name)
+        self.summary, _ = tables_of_file(self.path, self.folder, policy, by_gap=self.gap is not None)
 
     def answer(self, ask: Callable[[], Answer], *question: object) -> Answer:
         """What `ask` gives; asked once for a question. It goes with the file."""

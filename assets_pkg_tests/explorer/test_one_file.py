@@ -1,5 +1,6 @@
 """The page over one file: what it shows is what the command writes."""
 
+import errno
 import json
 import os
 import subprocess
@@ -179,6 +180,23 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
+
+
+def test_a_full_disk_is_told_and_the_next_try_reads_it(
+    temporary: Path, at: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.copyfileobj", _no_room)
+        upload(at, INPUT)
+    assert [each.value for each in at.error] == ["The file cannot be read."]
+    assert "cannot hold events.json: No space left on device" in at.code[0].value
+    upload(at, INPUT)
+    assert tiles(at)["Events"] == "5"
+    assert len(list(temporary.glob("explorer-*"))) == 1
+
+
+def _no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_visit_that_ended_leaves_nothing(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
