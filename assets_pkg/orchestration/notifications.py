@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from operator import itemgetter
+from textwrap import shorten
 from typing import Final
 
 import dagster as dg
@@ -41,6 +42,7 @@ from assets_pkg.transforms.notices import HIGH, NO_AXIS, NO_DAY, RECENT, RUN, Ne
 NOTIFICATIONS: Final = "notifications"
 _TICK_SECONDS: Final = 60
 _RETRY_SECONDS: Final = 600
+_LONGEST_REASON: Final = 200
 # All assets of an axis: what a run that selects none of them is about. A run of no days is about its job.
 _ASSETS: Final[Mapping[str, Collection[str]]] = {
     INGEST_DATE: {*INGEST_TABLES, VALIDATION_REPORT, DAY_REPORT},
@@ -206,7 +208,7 @@ def _why(instance: dg.DagsterInstance, run: str) -> str:
         said = error.message.strip() if error else ""
         if error and error.cls_name and error.cls_name in said.partition(":")[0]:
             said = said.partition(": ")[2]
-        return f" in {event.step_key}: {said.splitlines()[0] if said else 'it said nothing'}"
+        return f" in {event.step_key}: {shorten(said, _LONGEST_REASON, placeholder=' …') or 'it said nothing'}"
     return ""
 
 
