@@ -25,6 +25,11 @@ settings.register_profile(
 settings.load_profile("normal")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, or they would be what everything else is waited for at the end."""
+    items.sort(key=lambda item: not item.path.name.startswith("test_activity"))
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the developer's own PIPELINE_* variables."""
