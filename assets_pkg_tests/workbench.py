@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -282,6 +283,14 @@ def _of_day(bench: Workbench, day: date, run: DayRun, expected: Day) -> list[str
 def _value(column: str, value: Any) -> Any:
     """JSON texts are equal when what they say is."""
     return json.loads(value) if column == "extra" and value is not None else value
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def at_once(program: str, arguments: Iterable[Sequence[str]]) -> list[str]:

@@ -76,31 +76,38 @@ def sessions_of_file(
         return _make(source, tables, policy, by_gap=by_gap)
 
 
+TABLES_OF_FILE: Final = {"sessions": SESSIONS_FILE, "skipped": SKIPPED_FILE, "events": EVENTS_FILE, "as_read": AS_READ}
+
+
 @dataclass(frozen=True)
 class FileTables:
     """What a file holds, as Parquet files: what was read, what of it counts, what was skipped, and the sessions."""
 
     folder: Path
 
+    def path(self, table: str) -> Path:
+        """The file of one of TABLES_OF_FILE."""
+        return self.folder / f"{table}.parquet"
+
     @property
     def sessions(self) -> pl.LazyFrame:
         """The columns of SESSIONS_FILE, by user and start."""
-        return pl.scan_parquet(self.folder / "sessions.parquet")
+        return pl.scan_parquet(self.path("sessions"))
 
     @property
     def skipped(self) -> pl.LazyFrame:
         """The columns of SKIPPED_FILE, in order of the file."""
-        return pl.scan_parquet(self.folder / "skipped.parquet").sort(EVENT)
+        return pl.scan_parquet(self.path("skipped")).sort(EVENT)
 
     @property
     def events(self) -> pl.LazyFrame:
         """The columns of EVENTS_FILE, in order of time."""
-        return pl.scan_parquet(self.folder / "events.parquet").sort(EVENT_TIME, USER_ID, EVENT_TYPE)
+        return pl.scan_parquet(self.path("events")).sort(EVENT_TIME, USER_ID, EVENT_TYPE)
 
     @property
     def as_read(self) -> pl.LazyFrame:
         """The columns of AS_READ, in order of the file."""
-        return pl.scan_parquet(self.folder / "as_read.parquet").sort(EVENT)
+        return pl.scan_parquet(self.path("as_read")).sort(EVENT)
 
 
 def tables_of_file(source: Path, folder: Path, policy: Policy, *, by_gap: bool) -> tuple[FileSummary, FileTables]:
@@ -108,15 +115,11 @@ def tables_of_file(source: Path, folder: Path, policy: Policy, *, by_gap: bool) 
 
     As `sessions_of_file`. Raises UnreadableFileError.
     """
+    found = FileTables(folder)
     with whole_files(Format.PARQUET) as files:
-        tables = _Tables(
-            files.new(folder / "sessions.parquet", SESSIONS_FILE),
-            files.new(folder / "skipped.parquet", SKIPPED_FILE),
-            files.new(folder / "events.parquet", EVENTS_FILE),
-            files.new(folder / "as_read.parquet", AS_READ),
-        )
+        tables = _Tables(**{name: files.new(found.path(name), schema) for name, schema in TABLES_OF_FILE.items()})
         summary = _make(source, tables, policy, by_gap=by_gap)
-    return summary, FileTables(folder)
+    return summary, found
 
 
 def _make(source: Path, tables: _Tables, policy: Policy, *, by_gap: bool) -> FileSummary:

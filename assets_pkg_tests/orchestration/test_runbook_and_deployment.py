@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -27,7 +26,7 @@ from assets_pkg.cli import app
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.definitions import build_definitions
 from assets_pkg.settings import Settings
-from assets_pkg_tests.workbench import ROOT
+from assets_pkg_tests.workbench import ROOT, free_port
 
 DEPLOY = ROOT / "deploy"
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
@@ -179,9 +178,7 @@ def test_day_reports_are_served_as_the_unit_says(tmp_path: Path) -> None:
     report = tmp_path / "ingest_date=2025-12-10" / "report.html"
     report.parent.mkdir()
     report.write_text("a report")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     folder = words[words.index("--directory") + 1]
     given = [{"3080": port, folder: str(tmp_path)}.get(word, word) for word in words[1:]]
     server = subprocess.Popen([sys.executable, *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

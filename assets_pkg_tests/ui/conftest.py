@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from typing import Any, Final, TypeVar
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from assets_pkg_tests.workbench import ROOT
+from assets_pkg_tests.workbench import ROOT, free_port
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
 WAIT_SECONDS: Final = 180.0  # machines are shared and slow; every wait ends
@@ -120,7 +119,7 @@ def web_ui(project: Path, set_by_hand: Mapping[str, str]) -> Iterator[WebUi]:
     """`dagster dev` in the project."""
     folder, ours = project, ("PIPELINE_", "DAGSTER_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | set_by_hand
-    ui = WebUi(folder, _free_port(), environment)
+    ui = WebUi(folder, free_port(), environment)
     log = ui.log
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -160,13 +159,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _tail(log: Path) -> str:
     return log.read_text(errors="replace")[-3000:]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -18,11 +17,12 @@ import polars as pl
 import pytest
 from playwright.sync_api import Browser, Download, Page, expect
 
+from assets_pkg.contracts.feeds import EVENTS
 from assets_pkg.steps import explore
 from assets_pkg_tests.orchestration.test_sessions_command import INPUT, SESSIONS
 from assets_pkg_tests.sample_lake import sample_lake
 from assets_pkg_tests.ui.conftest import WAIT_SECONDS, wait_for
-from assets_pkg_tests.workbench import Workbench
+from assets_pkg_tests.workbench import Workbench, free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("explorer")]
 
@@ -40,9 +40,7 @@ def looked_at(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
 @pytest.fixture(scope="module")
 def explorer(looked_at: Workbench) -> Iterator[str]:
     """The address of a running explorer."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     ours = ("PIPELINE_", "DAGSTER_", "STREAMLIT_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     log = looked_at.folder / "explorer.log"
@@ -213,7 +211,7 @@ def test_a_rejected_row_is_found_by_its_reason(visit: Visit, looked_at: Workbenc
     reason.press("Enter")
     page.wait_for_url("**/quarantine?*reason=malformed_row*")
     days = explore.dates_there(looked_at.work)[-7:]
-    feed = explore.FEEDS["events"]
+    feed = EVENTS
     first = explore.quarantined(looked_at.work, feed, days, "malformed_row").head(1).collect().row(0, named=True)
     expect(page.locator("[data-testid=stCode]").first).to_contain_text(first["raw_text"].split("\n")[0][:40])
     expect(page.get_by_text(f"{first['source_file']}, row {first['source_row']}")).to_be_visible()
