@@ -24,13 +24,14 @@ FIRST: Final = date(2025, 12, 10)
 PAGES: Final = ("Overview", "Sessions", "Quarantine", "Metrics", "Alerts")
 
 
-def page(name: str, days: object, **filters: str) -> None:
+def page(name: str, days: tuple[object, object], **filters: str) -> None:
     """What AppTest runs."""
     import streamlit as st  # noqa: PLC0415 - these lines run alone
 
+    from assets_pkg.explorer.lake import FROM, TO  # noqa: PLC0415
     from assets_pkg.explorer.site import over_lake  # noqa: PLC0415
 
-    st.session_state["dates"] = days
+    st.session_state[FROM], st.session_state[TO] = days
     for key, value in filters.items():
         st.session_state[key] = value
     over_lake(name)

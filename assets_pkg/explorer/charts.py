@@ -171,7 +171,7 @@ def _with_few_types(rows: pl.DataFrame, events: pl.Expr) -> pl.DataFrame:
     return rows.with_columns(pl.when(pl.col(EVENT_TYPE).is_in(kept)).then(EVENT_TYPE).otherwise(pl.lit(OTHERS)))
 
 
-def _by_kind(kind: str, names: Sequence[str] | pl.Series) -> dict[str, alt.Color | alt.Order]:
+def _by_kind(kind: str, names: Sequence[str] | pl.Series) -> dict[str, alt.Color]:
     """Colours by name, with a legend that says which is which."""
     domain = sorted(names, key=lambda name: name == OTHERS)
     scale = alt.Scale(domain=domain, range=[PALETTE[place % len(PALETTE)] for place in range(len(domain))])

@@ -14,17 +14,7 @@ import streamlit as st
 from assets_pkg.contracts.feeds import ADDRESS, EVENTS, EXTRA, FEEDS, RAW_TEXT, SOURCE_FILE, SOURCE_ROW, UNKNOWN
 from assets_pkg.contracts.files import explain_command
 from assets_pkg.contracts.rules import SEPARATOR, reject_rules
-from assets_pkg.contracts.tables import (
-    ACTIVITY_ALERTS,
-    ACTIVITY_METRICS,
-    ALERTS,
-    DAILY_METRICS,
-    EVENT_DATE,
-    RESTATEMENTS,
-    SESSION_EVENTS,
-    SESSIONS,
-    USER_DAILY,
-)
+from assets_pkg.contracts.tables import EVENT_DATE
 from assets_pkg.explorer import charts
 from assets_pkg.explorer.parts import answer, chart, choice, table, tiles
 from assets_pkg.policy.columns import INGEST_DATE
@@ -34,9 +24,8 @@ from assets_pkg.transforms.alerts import SEVERITIES, some
 from assets_pkg.transforms.split import CLEAN, FULL_ROW, QUARANTINE, TOTAL
 
 _FIRST_METRIC: Final = "events · sessions · happened"
-_FROM, _TO = "from", "to"  # in the address
+FROM, TO = "from", "to"  # in the address
 _LATEST: Final = 7  # days that are shown at first
-_PROFILES: Final = [feed.profile for feed in FEEDS.values()]
 
 
 @dataclass(frozen=True)
@@ -46,9 +35,9 @@ class Look:
     work: Workplace
     days: list[date]
 
-    def about(self, *tables: str) -> tuple[object, ...]:
-        """What answers from these tables depend on."""
-        return str(self.work.lake.root.resolve()), tuple(self.days), explore.state_of(self.work, tables, self.days)
+    def about(self, *questions: explore.Question) -> tuple[object, ...]:
+        """What the answers to these questions depend on."""
+        return str(self.work.lake.root.resolve()), tuple(self.days), explore.state_of(self.work, questions, self.days)
 
 
 def look(work: Workplace) -> Look | None:
@@ -58,7 +47,7 @@ def look(work: Workplace) -> Look | None:
         st.info("There are no tables yet. Run a day: `python -m assets_pkg run --date …`")
         st.text(f"They will be in {work.lake.root.resolve()}")
         return None
-    default = {_FROM: there[-_LATEST:][0], _TO: there[-1]}
+    default = {FROM: there[-_LATEST:][0], TO: there[-1]}
     for name, day in default.items():
         # The address is what a visit begins with; then it follows the visit. A page's own link has no dates.
         st.session_state.setdefault(name, _day(st.query_params.get(name)) or day)
@@ -74,9 +63,9 @@ def look(work: Workplace) -> Look | None:
             format="YYYY-MM-DD",
             help="Of rows, the day their files landed; of sessions and what else customers did, the day it happened.",
         )
-        for label, name in (("From", _FROM), ("To", _TO))
+        for label, name in (("From", FROM), ("To", TO))
     ]
-    st.query_params.update({name: str(day) for name, day in zip((_FROM, _TO), asked, strict=True)})
+    st.query_params.update({name: str(day) for name, day in zip((FROM, TO), asked, strict=True)})
     first, last = sorted(asked)
     days = [day for day in there if first <= day <= last]
     st.sidebar.caption(f"{len(days)} of {some(len(there), 'date')} with tables")
@@ -96,7 +85,7 @@ def _day(text: str | None) -> date | None:
 
 def overview(at: Look) -> None:
     """Totals, and what became of rows on each date."""
-    about = at.about(*_PROFILES)
+    about = at.about(explore.totals, explore.outcomes_by_date)
     by_feed = answer(lambda: explore.totals(at.work, at.days), "totals", *about)
     sums = by_feed.sum().row(0, named=True)
     tiles(
@@ -106,11 +95,11 @@ def overview(at: Look) -> None:
             "Quarantined": (sums[QUARANTINE], "rows that were rejected, each with its reasons"),
             "Duplicates": (sums[FULL_ROW], "exact copies of another row: dropped and counted"),
             "Users": (
-                answer(lambda: explore.users(at.work, at.days), "users", *at.about(USER_DAILY.name)),
+                answer(lambda: explore.users(at.work, at.days), "users", *at.about(explore.users)),
                 "customers who did something on any of these dates",
             ),
             "Sessions": (
-                answer(lambda: explore.session_count(at.work, at.days), "sessions", *at.about(SESSIONS.name)),
+                answer(lambda: explore.session_count(at.work, at.days), "sessions", *at.about(explore.session_count)),
                 "sessions that started on these dates",
             ),
         }
@@ -136,14 +125,14 @@ def sessions(at: Look) -> None:
         minutes = st.number_input("Minutes, at least", min_value=0.0, key="min_minutes", bind="query-params")
         order = choice("Order", list(explore.SESSION_ORDERS), "order")
     wanted = explore.SessionFilter(customer, _finite(least, 1), _finite(minutes, 0), platform)
-    about = (*at.about(SESSIONS.name), wanted)
+    about = (*at.about(explore.sessions_of), wanted)
     rows = explore.sessions_of(at.work, at.days, wanted)
     by_date = answer(lambda: explore.sessions_by_date(at.work, at.days, wanted), "sessions by date", *about)
     chart(charts.bars_by_date(by_date, EVENT_DATE, "sessions"), "Sessions by the date they started on.")
     first = partial(explore.first_sessions, at.work, at.days, wanted, order)
-    shown = table("Sessions", rows, "sessions", *about, order, first=first, select=True)
-    if shown.selected:
-        _customer(at, shown.selected["customer_id"])
+    selected = table("Sessions", rows, "sessions", *about, order, first=first, select=True)
+    if selected:
+        _customer(at, selected["customer_id"])
     st.subheader("By date")
     table("Sessions by date", by_date.lazy(), "sessions_by_date", *about)
 
@@ -156,7 +145,7 @@ def _finite(number: float, otherwise: int) -> float:
 def _customer(at: Look, customer: str) -> None:
     st.subheader("One customer's days")
     st.code(customer, language=None)
-    about = (*at.about(SESSIONS.name, SESSION_EVENTS.name), customer)
+    about = (*at.about(explore.sessions_of, explore.events_of_customer), customer)
     own = explore.SessionFilter(customer)
     of_customer = answer(
         lambda: explore.sessions_of(at.work, at.days, own).collect(engine="streaming"), "of customer", *about
@@ -173,7 +162,7 @@ def quarantine(at: Look) -> None:
     """Rejected rows: why, and what they said."""
     with st.container(horizontal=True):
         feed = FEEDS[choice("Feed", list(FEEDS), "feed", default=EVENTS.name)]
-        about = at.about(feed.profile, feed.quarantine)
+        about = at.about(explore.reject_reasons, explore.quarantined)
         reasons = answer(lambda: explore.reject_reasons(at.work, feed, at.days), "reasons", feed.name, *about)
         reason = choice("Reason", reasons["reason"].to_list(), "reason", every="all")
     if reasons.is_empty():
@@ -183,9 +172,9 @@ def quarantine(at: Look) -> None:
     table("Rows by reason", reasons.lazy(), f"{feed.name}_reject_reasons", feed.name, *about)
     rows = explore.quarantined(at.work, feed, at.days, reason)
     lead = (*ADDRESS, "reject_reason", RAW_TEXT)
-    shown = table("Rejected rows", rows, feed.quarantine, feed.name, reason, *about, lead=lead, select=True)
-    if shown.selected:
-        _rejected_row(at, feed.name, shown.selected)
+    selected = table("Rejected rows", rows, feed.quarantine, feed.name, reason, *about, lead=lead, select=True)
+    if selected:
+        _rejected_row(at, feed.name, selected)
 
 
 def _rejected_row(at: Look, feed: str, row: dict[str, Any]) -> None:
@@ -206,7 +195,7 @@ def _rejected_row(at: Look, feed: str, row: dict[str, Any]) -> None:
 
 def numbers(at: Look) -> None:
     """Metrics over time, and what was restated."""
-    about = at.about(DAILY_METRICS.name, ACTIVITY_METRICS.name)
+    about = at.about(explore.metrics)
     known = answer(lambda: explore.metrics(at.work, at.days).collect(), "metrics", *about)
     names = known.select(pl.concat_str("dataset", "metric", "axis", separator=" · ")).to_series()
     options = names.unique().sort().to_list()
@@ -226,17 +215,17 @@ def numbers(at: Look) -> None:
     table("All numbers of these dates", known.lazy(), "all_metrics", *about)
     st.subheader("What was restated")
     told = explore.restatements(at.work, at.days)
-    table("Restatements", told, "restatements", *at.about(RESTATEMENTS.name))
+    table("Restatements", told, "restatements", *at.about(explore.restatements))
 
 
 def alerts(at: Look) -> None:
     """What deserves a look."""
     wanted = st.multiselect("Severity", SEVERITIES, SEVERITIES, key="severity", bind="query-params")
-    about = (*at.about(ALERTS.name, ACTIVITY_ALERTS.name), tuple(wanted))
-    shown = table("Alerts", explore.alerts(at.work, at.days, wanted), "alerts", *about, select=True)
-    if shown.selected is None:
+    about = (*at.about(explore.alerts), tuple(wanted))
+    selected = table("Alerts", explore.alerts(at.work, at.days, wanted), "alerts", *about, select=True)
+    if selected is None:
         return
-    alert = shown.selected
+    alert = selected
     st.subheader("The selected alert")
     st.text(f"{alert['severity']}, {alert['rule']}, {alert['date']}: {alert['message']}")
     if not alert["judged"]:

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -52,14 +51,6 @@ def chart(drawing: alt.Chart | alt.LayerChart, said: str) -> None:
     st.altair_chart(drawing, alt=said)
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A table on the page: its first rows, and the one that is selected, if there is one."""
-
-    rows: pl.DataFrame
-    selected: dict[str, Any] | None
-
-
 def table(
     title: str,
     rows: pl.LazyFrame,
@@ -69,12 +60,12 @@ def table(
     lead: Sequence[str] = (),
     select: bool = False,
     ask: Asking | None = None,
-) -> Shown:
+) -> dict[str, Any] | None:
     """The first rows of a table, how many there are, and all of them to download as `file`.
 
     `question`: as for `answer`, or for `ask`, which keeps answers instead. `first`: gives so many rows to show, if not
-    the first; `lead`: columns shown first. `select`: there is a selected row: that of the selected cell, at first the
-    first.
+    the first; `lead`: columns shown first. `select`: gives the selected row: that of the selected cell, at
+    first the first; None if there is no row.
     """
     kept = ask or answer
     total = kept(lambda: int(rows.select(pl.len()).collect(engine="streaming").item()), title, "rows", *question)
@@ -82,7 +73,7 @@ def table(
     shown = kept(lambda: head(MOST_SHOWN), title, "first", *question)
     if not total:
         st.info(f"{title}: none.")
-        return Shown(shown, None)
+        return None
     named: dict[str, Any] = {
         "alt": title,
         "key": f"{file}-table",
@@ -105,7 +96,7 @@ def table(
         st.caption(f"{title}: {of}{some(total, 'row')}{hint}")
         for form in _MIME:
             _download(rows, file, form, total)
-    return Shown(shown, found)
+    return found
 
 
 def _download(rows: pl.LazyFrame, file: str, form: Format, total: int) -> None:

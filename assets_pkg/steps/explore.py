@@ -4,14 +4,14 @@ Answers that count come from the tables that already count (profiles, metrics), 
 rows a date has; rows themselves are given as lazy frames, for who shows a part of them or writes them to a file.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
 import polars as pl
 
-from assets_pkg.contracts.feeds import FEEDS, TEXT, Feed
+from assets_pkg.contracts.feeds import EVENTS, FEEDS, TEXT, Feed
 from assets_pkg.contracts.rules import rejected_for
 from assets_pkg.contracts.tables import (
     ACTIVITY_ALERTS,
@@ -33,6 +33,7 @@ from assets_pkg.transforms.alerts import SEVERITIES
 from assets_pkg.transforms.split import CLEAN, FULL_ROW, QUARANTINE, REASON, ROWS, TOTAL
 
 Dates = Sequence[date]
+Question = Callable[..., object]
 LANDED: Final = "landed"
 HAPPENED: Final = "happened"
 _COUNTS: Final = (TOTAL, CLEAN, QUARANTINE, FULL_ROW)
@@ -47,8 +48,12 @@ def dates_there(work: Workplace) -> list[date]:
     return sorted({day for table in tables for day in work.lake.partitions(table)})
 
 
-def state_of(work: Workplace, tables: Iterable[str], days: Iterable[date]) -> str:
-    """A digest of what tables hold of some dates: as long as it is the same, so is every answer from them."""
+def state_of(work: Workplace, questions: Iterable[Question], days: Iterable[date]) -> str:
+    """A digest of what the tables behind some of the QUESTIONS hold of some dates.
+
+    As long as it is the same, so is every answer.
+    """
+    tables = sorted({table for question in questions for table in QUESTIONS[question]})
     return digest_of(f"{table} {day} {work.lake.version(table, day)}" for table in tables for day in days)
 
 
@@ -203,3 +208,24 @@ def _on_both_axes(work: Workplace, days: Dates, landed: Table, happened: Table) 
         )
         for axis, table in ((LANDED, landed), (HAPPENED, happened))
     )
+
+
+_PROFILES: Final = tuple(feed.profile for feed in FEEDS.values())
+_SESSIONS: Final = (SESSIONS.name,)
+# The tables that each question of this module is answered from.
+QUESTIONS: Final[Mapping[Question, tuple[str, ...]]] = {
+    totals: _PROFILES,
+    outcomes_by_date: _PROFILES,
+    users: (USER_DAILY.name,),
+    session_count: _SESSIONS,
+    sessions_of: _SESSIONS,
+    sessions_by_date: _SESSIONS,
+    first_sessions: _SESSIONS,
+    events_of_customer: (SESSION_EVENTS.name,),
+    reject_reasons: _PROFILES,
+    quarantined: tuple(feed.quarantine for feed in FEEDS.values()),
+    metrics: (DAILY_METRICS.name, ACTIVITY_METRICS.name),
+    # Of the clean events: whether a date's own files have come.
+    alerts: (ALERTS.name, ACTIVITY_ALERTS.name, EVENTS.clean_table),
+    restatements: (RESTATEMENTS.name,),
+}

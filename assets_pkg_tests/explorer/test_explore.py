@@ -170,7 +170,7 @@ def test_restatements_are_the_table_s(looked_at: Workbench) -> None:
 def test_the_state_changes_with_what_is_looked_at_and_with_nothing_else(bench: Workbench) -> None:
     bench.put_feed("customers", {}, day=SOME[0])
     bench.run_day(SOME[0])
-    metrics = ["daily_metrics"]
+    metrics = [explore.metrics]
     before = explore.state_of(bench.work, metrics, SOME)
     assert explore.state_of(Workplace(Settings(data_dir=bench.folder / "data"), load_policy()), metrics, SOME) == before
     bench.put_feed("customers", {}, day=SAMPLE_DAYS[4])
