@@ -13,7 +13,7 @@ def maintain(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="look at what would go; remove and write nothing")] = False,
 ) -> None:
-    """Remove old versions of tables and what killed runs left, and compact logs. Beside whatever else runs."""
+    """Remove what is old or was left by killed runs, compact small files and logs. Beside whatever else runs."""
     done = maintain_all(workplace(), dry_run=dry_run)
     title = "What maintenance would do" if dry_run else "Maintained"
     table = number_table(title, ("table",), list(done.total))

@@ -17,10 +17,10 @@ def build_maintenance_job(settings: Settings, policy: Policy) -> dg.JobDefinitio
     """Upkeep of all tables, beside whatever else runs."""
     keep = policy.maintenance.keep_versions_hours
 
-    # No resource: that is for runs of days, and would take their locks.
-    @dg.op(description=f"Removes what no version of the last {keep} hours needs, and compacts the tables' logs.")
-    def maintain_tables() -> dg.Output[None]:
-        done = maintain(Workplace(settings, policy))
+    # No resource: that is for runs of days, and would take their locks for all of the run.
+    @dg.op(description=f"Removes what no version of the last {keep} hours needs, and compacts tables and their logs.")
+    def maintain_tables(context: dg.OpExecutionContext) -> dg.Output[None]:
+        done = maintain(Workplace(settings, policy, context.run.run_id))
         rows = [{"table": each.table, **each.numbers(), "problem": each.problem} for each in done.tables]
         metadata = {
             **done.total,
@@ -34,7 +34,7 @@ def build_maintenance_job(settings: Settings, policy: Policy) -> dg.JobDefinitio
 
     @dg.job(
         name=MAINTENANCE_JOB,
-        description="Upkeep of all tables: old versions and files of killed runs go, logs are compacted.",
+        description="Upkeep of all tables: what is old or was left by killed runs goes; files and logs are compacted.",
     )
     def maintenance() -> None:
         maintain_tables()

@@ -352,6 +352,7 @@ class MaintenancePolicy(_Frozen):
     """What upkeep leaves in the lake."""
 
     keep_versions_hours: Annotated[int, Field(ge=24, le=24 * 3660)]
+    compact_from_files: Annotated[int, Field(ge=2, le=100_000)]
 
 
 class Policy(_Frozen):

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import date
 
-from assets_pkg.contracts.tables import TABLES
+from assets_pkg.contracts.tables import TABLES, Table
 from assets_pkg.steps.reports import unfinished_reports
 from assets_pkg.steps.workplace import Workplace
-from assets_pkg.storage.lake import LOG
-from assets_pkg.storage.locks import remove_unheld
+from assets_pkg.storage.compaction import compact, scattered
+from assets_pkg.storage.lake import LOG, LakeError
+from assets_pkg.storage.locks import LocksUnreachableError, day_locks, remove_unheld
 from assets_pkg.storage.maintenance import FREED, Upkeep, maintain_table, remove_older
 
 
@@ -43,6 +45,9 @@ def maintain(work: Workplace, *, dry_run: bool = False) -> Maintained:
     root, keep = work.settings.lake_dir, work.policy.maintenance.keep_versions_hours
     there = [name for name in TABLES if (root / name / LOG).is_dir()]
     done = Maintained([maintain_table(root, name, keep, dry_run=dry_run) for name in there], {})
+    # After what makes room, and not where that failed.
+    for each in (each for each in done.tables if not each.problem):
+        _compact(work, each, dry_run=dry_run)
     try:
         # A report is written in a moment, so what is that old was left by a process that was killed.
         done.others["unfinished reports"] = remove_older(unfinished_reports(work), keep, dry_run=dry_run)
@@ -50,3 +55,26 @@ def maintain(work: Workplace, *, dry_run: bool = False) -> Maintained:
     except OSError as error:
         done.other_problems.append(f"reports and locks: {error}")
     return done
+
+
+def _compact(work: Workplace, done: Upkeep, *, dry_run: bool) -> None:
+    """Compact the table's partitions that nobody works on."""
+    from_files = work.policy.maintenance.compact_from_files
+    try:
+        for day in work.lake.partitions(done.table):
+            too_many = scattered(work.lake, done.table, day, from_files)
+            if too_many and (dry_run or _compacted(work, TABLES[done.table], day, from_files)):
+                done.files_compacted += too_many
+    except (LakeError, LocksUnreachableError) as error:
+        done.problem = str(error)
+
+
+def _compacted(work: Workplace, table: Table, day: date, from_files: int) -> bool:
+    """Whether the partition was: a run that has the day comes first, and the next maintenance looks again."""
+    settings = work.settings
+    locks = day_locks(settings.ledger, settings.lock_dir, work.run or "maintenance", table.partition_by)
+    try:
+        is_ours = locks.take(day, 0) and scattered(work.lake, table.name, day, from_files) > 0
+        return is_ours and compact(work.lake, table.name, day)
+    finally:
+        locks.close()

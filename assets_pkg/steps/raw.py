@@ -16,7 +16,8 @@ from assets_pkg.contracts.feeds import ABSENT_COLUMNS, SOURCE_FILE, Feed
 from assets_pkg.contracts.files import FAILED, PROCESSING, SKIPPED, SUCCESS, FileRecord
 from assets_pkg.policy import Policy
 from assets_pkg.steps.workplace import Workplace
-from assets_pkg.storage.lake import DataFile, LakeError, PartitionWriter
+from assets_pkg.storage.data_files import DataFile, Piece
+from assets_pkg.storage.lake import LakeError, PartitionWriter
 from assets_pkg.storage.raw_files import Fingerprint, RawFile, RawRecords, find_files, open_raw_file
 from assets_pkg.storage.records import HeaderGrewError, UnreadableFileError
 from assets_pkg.storage.transient import is_transient
@@ -84,7 +85,7 @@ class _RawStep:
         self.now = {file.path: file for file in find_files(work.raw_root, feed, day)}
         self.before = {record.path: record for record in work.ledger.records(feed.name, day)}
         self.forgotten = {path for path, record in self.before.items() if record.forget and path not in self.now}
-        self._earlier: dict[str, list[DataFile]] | None = None
+        self._earlier: dict[str, list[Piece]] | None = None
 
     def run(self) -> RawDay:
         """Do it."""
@@ -203,16 +204,16 @@ class _RawStep:
     # -- rows ---------------------------------------------------------------------------------------------
 
     @property
-    def earlier(self) -> dict[str, list[DataFile]]:
-        """The data files of the partition, as it was, by the raw file whose rows they hold."""
+    def earlier(self) -> dict[str, list[Piece]]:
+        """The rows of the partition, as it was, by the raw file that they come from."""
         if self._earlier is None:
             self._earlier = _by_raw_file(self.work.lake.files(self.feed.raw, self.day))
         return self._earlier
 
     def _carry_over(self, record: FileRecord, writer: PartitionWriter) -> None:
         writer.describe(partial(_facts, record))
-        for data_file in self.earlier.get(record.path, ()):
-            writer.write(pl.read_parquet(data_file.location).filter(pl.col(SOURCE_FILE) == record.path))
+        for piece in self.earlier.get(record.path, ()):
+            writer.write(piece.scan().filter(pl.col(SOURCE_FILE) == record.path).collect(engine="in-memory"))
         writer.flush()
 
     def _read(self, file: RawFile, record: FileRecord, writer: PartitionWriter) -> FileRecord:
@@ -266,39 +267,34 @@ def _raise_what_may_pass(error: UnreadableFileError) -> None:
         raise error
 
 
-def _by_raw_file(data_files: Iterable[DataFile]) -> dict[str, list[DataFile]]:
-    found: dict[str, list[DataFile]] = {}
-    for data_file in data_files:
-        for path in _raw_files_of(data_file):
-            found.setdefault(path, []).append(data_file)
+def _by_raw_file(data_files: Iterable[DataFile]) -> dict[str, list[Piece]]:
+    found: dict[str, list[Piece]] = {}
+    for piece in (piece for data_file in data_files for piece in data_file.pieces() if piece.rows):
+        # One that we wrote says whose its rows are; one that others wrote must be looked into.
+        said = piece.facts.get(SOURCE_FILE)
+        for path in [said] if said is not None else _column(piece).unique().to_list():
+            found.setdefault(path, []).append(piece)
     return found
 
 
-def _told_by_table(path: str, data_files: Sequence[DataFile]) -> FileRecord:
-    """What the data files say of a raw file whose rows they hold."""
-    rows = pl.concat([pl.scan_parquet(each.location) for each in data_files])
-    count = rows.filter(pl.col(SOURCE_FILE) == path).select(pl.len()).collect().item()
-    facts = [each.facts() for each in data_files]
+def _told_by_table(path: str, pieces: Sequence[Piece]) -> FileRecord:
+    """What the table says of a raw file whose rows it holds."""
+    facts = [piece.facts for piece in pieces]
     unknown = [name for each in facts for name in json.loads(each.get(_UNKNOWN, "[]"))]
     return FileRecord(
         path,
         facts[0].get(_SHA256, ""),
         int(facts[0].get(_BYTES, 0)),
         SUCCESS,
-        records=int(count),
+        records=sum(int((_column(piece) == path).sum()) for piece in pieces),
         absent_columns=tuple(json.loads(facts[0].get(ABSENT_COLUMNS, "[]"))),
         unknown_columns=tuple(dict.fromkeys(unknown)),
     )
 
 
-def _raw_files_of(data_file: DataFile) -> list[str]:
-    """Whose rows are in a data file. One that we wrote says so; one that others compacted must be looked into."""
-    if not data_file.rows:
-        return []
-    said = data_file.facts().get(SOURCE_FILE)
-    if said is not None:
-        return [said]
-    return pl.scan_parquet(data_file.location).select(pl.col(SOURCE_FILE).unique()).collect().to_series().to_list()
+def _column(piece: Piece) -> pl.Series:
+    """The raw file of each row."""
+    return piece.scan().select(SOURCE_FILE).collect(engine="in-memory").to_series()
 
 
 def _facts(record: FileRecord) -> dict[str, str]:

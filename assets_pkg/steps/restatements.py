@@ -56,7 +56,7 @@ class History:
         if rows is None:
             return cls(event_date, pl.DataFrame(schema=RESTATEMENTS.schema), lost=True)
         files = lake.files(RESTATEMENTS.name, event_date)
-        told = json.loads(files[0].facts().get(_TOLD, "{}")) if files else {}
+        told = json.loads(files[0].pieces()[0].facts.get(_TOLD, "{}")) if files else {}
         if told and told["metrics"] != lake.version(ACTIVITY_METRICS.name, event_date):
             told = told["before"]
             rows = rows.filter(pl.col("revision") <= told["revision"])

@@ -1,22 +1,18 @@
 """The lake: Delta tables, read by partition and replaced a whole partition at a time, in one commit.
 
-A data file's name carries a digest of its bytes, so the content of a partition has a version that can be read
+The names of data files carry digests of their bytes, so the content of a partition has a version that can be read
 from the table's log alone, without any data: equal versions, equal rows. Rewriting a partition with what it
-already holds is no commit at all. The name also carries what its writer said the partition was built from, so
-whether it is up to date is told by the log, and changes in the same commit as the rows.
+already holds is no commit at all. They also carry what their writer said the partition was built from, so whether it
+is up to date is told by the log, and changes in the same commit as the rows.
 
 Data files are written by polars and committed through the Delta log (175 ms a million rows where write_deltalake
 takes 331); they are 1 row group of at most ROWS_PER_FILE rows, so a reader can bound its memory.
 """
 
 import errno
-import hashlib
-import io
-import json
 import os
 import re
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,37 +27,22 @@ from deltalake.schema import ArrayType, PrimitiveType
 from deltalake.transaction import AddAction, RemoveAction
 
 from assets_pkg.contracts.tables import TABLES, Table
+from assets_pkg.storage.data_files import DataFile, Written, added, version_of, write_data_file
 
 ROWS_PER_FILE: Final = 400_000
-_COMPRESSION_LEVEL: Final = 1  # zstd-1 makes the smallest files and is no slower than lz4 or snappy here
 _ATTEMPTS: Final = 5
-_UNSAID: Final = "unsaid"  # in a file's name: what it was built from
-_NAME_PARTS: Final = 5
 LOG: Final = "_delta_log"
 # A commit, or a checkpoint: all that is left of it when the log was cleaned up.
 _COMMIT: Final = re.compile(r"\d{20}\.(?:json|checkpoint\.(?:.*\.)?parquet)")
-_ARROW_SCHEMA: Final = "ARROW:schema"  # polars' own entry among a data file's facts
 
 
 class LakeError(RuntimeError):
     """The lake cannot be read or written; the message says which table and what to do."""
 
 
-@dataclass(frozen=True)
-class DataFile:
-    """A data file of one partition."""
-
-    location: str
-    rows: int
-    bytes: int
-    digest: str
-    built_from: str
-    dates: tuple[date, date] | None = None
-    """The first and last date of its rows in the column that they are kept apart by, where the log says."""
-
-    def facts(self) -> dict[str, str]:
-        """What its writer said of its rows with `describe`."""
-        return {name: text for name, text in pl.read_parquet_metadata(self.location).items() if name != _ARROW_SCHEMA}
+def partition_folder(root: Path, table: Table, day: date) -> Path:
+    """Where a partition's data files are."""
+    return root / table.name / f"{table.partition_by}={day.isoformat()}"
 
 
 @dataclass(frozen=True)
@@ -76,17 +57,6 @@ class Partition:
     built_from: str
 
 
-@dataclass(frozen=True)
-class _Written:
-    """A data file that no commit names yet. `stats`: what the log is to say of its rows, as Delta has it."""
-
-    name: str
-    bytes: int
-    rows: int
-    digest: str
-    stats: str
-
-
 @dataclass
 class PartitionWriter:
     """Takes the rows of one partition, in order, and keeps them out of the table until the partition is committed."""
@@ -97,16 +67,12 @@ class PartitionWriter:
     built_from: str = ""
     rows: int = 0
     _pending: dict[bool, list[pl.DataFrame]] = field(default_factory=dict)
-    _written: list[_Written] = field(default_factory=list)
+    _written: list[Written] = field(default_factory=list)
     _facts: Callable[[], dict[str, str]] = dict
 
     @property
-    def _relative(self) -> str:
-        return f"{self.table.partition_by}={self.day.isoformat()}"
-
-    @property
     def _folder(self) -> Path:
-        return self.root / self.table.name / self._relative
+        return partition_folder(self.root, self.table, self.day)
 
     def describe(self, facts: Callable[[], dict[str, str]]) -> None:
         """Say something of the rows that follow.
@@ -154,31 +120,15 @@ class PartitionWriter:
         """Forget all rows written since `mark`."""
         self._pending = {}
         for file in self._written[mark:]:
-            (self._folder / file.name).unlink(missing_ok=True)
+            file.discard()
         del self._written[mark:]
         self.rows = sum(file.rows for file in self._written)
 
     def _write_file(self, frame: pl.DataFrame) -> None:
-        buffer = io.BytesIO()
-        frame.write_parquet(
-            buffer,
-            compression="zstd",
-            compression_level=_COMPRESSION_LEVEL,
-            row_group_size=max(frame.height, 1),
-            metadata=self._facts(),
-        )
-        content = buffer.getbuffer()
-        digest = hashlib.sha256(content).hexdigest()[:20]  # processors have instructions for it
-        name = f"part-{len(self._written):05d}-{digest}-{self.built_from or _UNSAID}-{uuid.uuid4().hex[:8]}.parquet"
-        with _explained(self.table, self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with (self._folder / name).open("wb") as stream:
-                stream.write(content)
-        stats: dict[str, Any] = {"numRecords": frame.height}
-        if (column := self.table.apart_by) and frame.height:
-            bounds = frame[column].min(), frame[column].max()
-            stats["minValues"], stats["maxValues"] = ({column: str(bound)} for bound in bounds)
-        self._written.append(_Written(name, len(content), frame.height, digest, json.dumps(stats)))
+        with explained(self.table, self._folder):
+            number, facts = len(self._written), self._facts()
+            file = write_data_file(self._folder, self.table, number, frame, self.built_from, facts)
+        self._written.append(file)
 
     def complete(self) -> str:
         """Write what is pending: all rows were given. Gives the version that the partition will have."""
@@ -190,22 +140,17 @@ class PartitionWriter:
     def finish(self) -> list[AddAction | RemoveAction]:
         """Write what is pending; gives what to commit. For the lake only."""
         self.complete()
-        partition = {self.table.partition_by: self.day.isoformat()}
-        now = int(time.time() * 1000)
-        return [
-            AddAction(f"{self._relative}/{file.name}", file.bytes, partition, now, True, file.stats)
-            for file in self._written
-        ]
+        return list(added(self._written, self.table, self.day))
 
     def discard(self) -> None:
         """Remove what was written."""
         for file in self._written:
-            (self._folder / file.name).unlink(missing_ok=True)
+            file.discard()
 
     @property
     def version(self) -> str:
         """The content version that the partition has, or would have, with these rows."""
-        return _version(file.digest for file in self._written)
+        return version_of(file.digest for file in self._written)
 
 
 @dataclass(frozen=True)
@@ -295,7 +240,7 @@ class Lake:
 
     def is_whole(self, table: str, day: date) -> bool:
         """Whether every data file of a partition is there, as long as the log says."""
-        return all(map(_is_whole, self.files(table, day)))
+        return all(map(DataFile.is_whole, self.files(table, day)))
 
     def rows(self, table: str, day: date) -> int:
         """How many rows a partition has, from its files' own metadata (not from what the log says)."""
@@ -369,11 +314,11 @@ class Lake:
     def _commit(self, table: Table, day: date, actions: list[AddAction | RemoveAction], run: str) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with _explained(table, self.root / table.name):
+                with explained(table, self.root / table.name):
                     self._open_or_create(table).create_write_transaction(
                         actions,
                         mode="overwrite",
-                        schema=_delta_schema(table),
+                        schema=delta_schema(table),
                         partition_by=[table.partition_by],
                         partition_filters=[(table.partition_by, "=", day.isoformat())],
                         commit_properties=CommitProperties(custom_metadata={"run_id": run} if run else None),
@@ -413,7 +358,7 @@ class Lake:
             return found
         return DeltaTable.create(
             self.root / table.name,
-            schema=_delta_schema(table),
+            schema=delta_schema(table),
             mode="ignore",
             partition_by=[table.partition_by],
             name=table.name,
@@ -423,7 +368,7 @@ class Lake:
     def _whole_files(self, table: str, day: date) -> list[DataFile]:
         """As `files`. Raises LakeError, as a reader of a lost file would tell neither which table nor what to do."""
         files = self.files(table, day)
-        if broken := next((file for file in files if not _is_whole(file)), None):
+        if broken := next((file for file in files if not file.is_whole()), None):
             raise LakeError(
                 f"{table} of {day} cannot be read: its data file {broken.location} is lost or cut off. Other days are "
                 f"untouched; materialize {table} of {day} again, and it is made anew"
@@ -470,13 +415,8 @@ class Lake:
         )
         found: dict[date, list[DataFile]] = {}
         for path, rows, size, day, first, last in sorted(actions.iter_rows(), key=lambda action: action[0]):
-            parts = Path(path).stem.split("-")
-            # A file that others compacted: its name is its version, and nobody says what it was built from.
-            digest, built_from = parts[2:4] if len(parts) == _NAME_PARTS else (path, _UNSAID)
-            said = "" if built_from == _UNSAID else built_from
-            found.setdefault(day, []).append(
-                DataFile(str(self.root / table / path), rows, size, digest, said, (first, last) if first else None)
-            )
+            dates = (first, last) if first else None
+            found.setdefault(day, []).append(DataFile.of_log(self.root / table, path, rows, size, dates))
         return found
 
 
@@ -487,13 +427,6 @@ def _is_brought_up_to_date(delta: DeltaTable) -> bool:
     except DeltaError:  # opening it anew will say why
         return False
     return True
-
-
-def _is_whole(file: DataFile) -> bool:
-    try:
-        return Path(file.location).stat().st_size == file.bytes
-    except OSError:
-        return False
 
 
 def disk_problem(error: OSError | DeltaError) -> tuple[str, str]:
@@ -507,7 +440,7 @@ def disk_problem(error: OSError | DeltaError) -> tuple[str, str]:
 
 
 @contextmanager
-def _explained(table: Table, place: Path) -> Iterator[None]:
+def explained(table: Table, place: Path) -> Iterator[None]:
     """Tell what a disk refused in words, with what to do."""
     try:
         yield
@@ -524,12 +457,10 @@ def _explained(table: Table, place: Path) -> Iterator[None]:
 def _partition(files: list[DataFile]) -> Partition:
     said = {file.built_from for file in files}
     return Partition(
-        _version(file.digest for file in files), sum(file.rows for file in files), said.pop() if len(said) == 1 else ""
+        version_of(file.digest for file in files),
+        sum(file.rows for file in files),
+        said.pop() if len(said) == 1 else "",
     )
-
-
-def _version(digests: Iterable[str]) -> str:
-    return hashlib.blake2b("\n".join(digests).encode(), digest_size=10).hexdigest()
 
 
 _DELTA_TYPES: Final = {
@@ -542,7 +473,8 @@ _DELTA_TYPES: Final = {
 }
 
 
-def _delta_schema(table: Table) -> Schema:
+def delta_schema(table: Table) -> Schema:
+    """The table's columns as Delta has them, the partition's first."""
     return Schema([Field(name, _delta_type(dtype)) for name, dtype in table.full_schema.items()])
 
 

@@ -135,6 +135,9 @@ class PostgresLocks:
 
     def close(self) -> None:
         """Free all days."""
+        # Said, as the server may take its time to see that a connection was closed.
+        with suppress(SQLAlchemyError):
+            self._connection.execute(text("SELECT pg_advisory_unlock_all()"))
         self._connection.close()
 
     def _ask(self, question: str, day: date) -> Any:

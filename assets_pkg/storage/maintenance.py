@@ -1,7 +1,6 @@
 """Maintenance of the lake's tables: what nobody reads any more is removed, and the log is compacted.
 
-Data files are never compacted: their names say which version a partition has and what it was built from, and those of
-raw tables hold the rows of one raw file each.
+Data files are compacted elsewhere (`storage/compaction.py`), as that asks for a day's lock.
 
 Safe beside writers and readers, as what goes is older than any of them: a data file that the newest commit does not
 name goes when it was written, and if it was replaced when that was done, more than the given hours ago. Names are
@@ -34,6 +33,7 @@ _UNFINISHED: Final = re.compile(r".*#\d+")  # what deltalake writes before it ge
 class Upkeep:
     """What maintenance did to a table, or would do. `files` and `bytes` are those before, without the log's.
 
+    `files_compacted`: how many data files fewer its partitions have; those that went out of use lie there for a while.
     `problem`: why not all was done, in words.
     """
 
@@ -45,6 +45,7 @@ class Upkeep:
     log_entries: int = 0
     log_entries_after: int = 0
     log_bytes_removed: int = 0
+    files_compacted: int = 0
     problem: str = ""
 
     def numbers(self) -> dict[str, int]:
@@ -54,6 +55,7 @@ class Upkeep:
             "files after": self.files - self.files_removed,
             "bytes": self.bytes,
             "bytes after": self.bytes - self.bytes_removed,
+            "files compacted": self.files_compacted,
             "log entries": self.log_entries,
             "log entries after": self.log_entries_after,
             FREED: self.bytes_removed + self.log_bytes_removed,

@@ -24,7 +24,7 @@ from assets_pkg.orchestration.partitions import DAYS_PER_RUN, days_of_run
 from assets_pkg.orchestration.workplace import ONLY_STALE
 from assets_pkg.steps.activity import GATHER, JOIN, JUDGE, MEASURE, STAGES, Stage
 from assets_pkg.steps.provenance import built_from
-from assets_pkg.storage.lake import Lake, PartitionWriter, _delta_schema
+from assets_pkg.storage.lake import Lake, PartitionWriter, delta_schema
 from assets_pkg_tests.activities import ActivityBench, Event, differences
 from assets_pkg_tests.orchestration.pipeline import instance_in_memory
 from assets_pkg_tests.workbench import DAY, days_from
@@ -401,5 +401,5 @@ def _commit(bench: ActivityBench, name: str, made_from: dict[date, str]) -> None
         writer = PartitionWriter(table, day, lake.root, made)
         actions += writer.finish()
     lake._open_or_create(table).create_write_transaction(
-        actions, mode="append", schema=_delta_schema(table), partition_by=[table.partition_by]
+        actions, mode="append", schema=delta_schema(table), partition_by=[table.partition_by]
     )

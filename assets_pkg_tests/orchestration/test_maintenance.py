@@ -90,6 +90,44 @@ def test_every_table_is_maintained_and_rows_are_as_before(bench: Workbench) -> N
     assert bench.commits() == commits, "nothing is built anew"
 
 
+def test_partitions_of_many_files_are_compacted_and_stay_up_to_date(bench: Workbench) -> None:
+    for hour in range(8):
+        row = {"event_id": f"h{hour}", "event_time": f"{DAY}T{hour:02}:30:00Z"}
+        bench.put_feed("events", row, name=f"hour={hour:02}/events_raw.csv")
+    bench.run_day()
+    before, rows = bench.versions(), bench.rows("raw_events")
+    files = len(bench.work.lake.files("raw_events", DAY))
+    assert files > 8
+    would = maintain(bench.work, dry_run=True)
+    assert len(bench.work.lake.files("raw_events", DAY)) == files
+    holder = day_locks(bench.settings.ledger, bench.settings.lock_dir, "a-run")
+    assert holder.take(DAY, 0)
+    assert maintain(bench.work).total["files compacted"] == 0, "a run has the day"
+    holder.close()
+    done = maintain(bench.work)
+    assert would.total["files compacted"] == done.total["files compacted"] == files - 1
+    assert len(bench.work.lake.files("raw_events", DAY)) == 1
+    assert (bench.versions(), bench.rows("raw_events")) == (before, rows)
+    assert maintain(bench.work).total["files compacted"] == 0
+    commits = bench.commits()
+    bench.run_day()
+    assert bench.commits() == commits, "nothing is built anew"
+
+
+def test_a_partition_that_cannot_be_read_is_told_and_other_tables_are_compacted(bench: Workbench) -> None:
+    for feed in ("orders", "events"):
+        for hour in range(8):
+            row = {f"{feed[:-1]}_id": f"h{hour}"}
+            bench.put_feed(feed, row, name=f"hour={hour:02}/{feed}_raw.csv")
+    bench.run_day()
+    spoilt = Path(bench.work.lake.files("raw_events", DAY)[3].location)
+    spoilt.write_bytes(b"x" * spoilt.stat().st_size)
+    done = maintain(bench.work)
+    (problem,) = done.problems
+    assert problem.startswith(f"raw_events: raw_events of {DAY} cannot be read: ")
+    assert [each.table for each in done.tables if each.files_compacted] == ["raw_orders"]
+
+
 def test_a_table_that_cannot_be_opened_does_not_keep_others_from_being_maintained(bench: Workbench) -> None:
     spoil(bench)
     done = maintain(bench.work)

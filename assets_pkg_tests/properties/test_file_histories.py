@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from assets_pkg.contracts.feeds import EVENTS, FEEDS, Feed
+from assets_pkg.storage.compaction import compact
 from assets_pkg_tests.reference.ledger import PENDING, SKIPPED, LedgerModel, day_of
 from assets_pkg_tests.workbench import Workbench, days_from
 
@@ -140,6 +141,14 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def what_waits_is_run(self) -> None:
         self._settle()
+
+    @rule(day=_days)
+    def a_day_is_compacted(self, day: date) -> None:
+        """As maintenance does it: which rows are whose must be as plain as before."""
+        before = self._everything()["versions"]
+        compact(self.bench.work.lake, self.feed.raw, day)
+        assert self._everything()["versions"] == before
+        self._compare([day])
 
     @precondition(lambda self: self.model.vanished(self.feed.name))
     @rule(file=_choices, is_back=st.sampled_from([False, False, True]))

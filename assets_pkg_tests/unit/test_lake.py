@@ -329,7 +329,8 @@ def test_a_data_file_keeps_what_was_said_of_its_rows(lake: Lake) -> None:
         writer.write(numbers(1))
         writer.describe(lambda: {"told": "of two"})
         writer.write(numbers(2))
-    assert [file.facts() for file in lake.files(TABLE, D1)] == [{}, {"told": "of two"}]
+    pieces = [piece for file in lake.files(TABLE, D1) for piece in file.pieces()]
+    assert [piece.facts for piece in pieces] == [{}, {"told": "of two"}]
     assert held(lake, D1) == [1, 2]
 
 

@@ -174,6 +174,14 @@ def test_a_run_that_cannot_have_all_its_days_has_none(place: Place) -> None:
             pass
 
 
+def test_what_is_freed_is_free_at_once(place: Place) -> None:
+    """A server that is left to find that a connection was closed holds its locks for a while."""
+    for _ in range(100):
+        locks = day_locks(place.url, place.folder, "a-run")
+        assert locks.take(D1, 0)
+        locks.close()
+
+
 def test_locks_are_freed_when_a_run_fails(place: Place) -> None:
     with (
         pytest.raises(ZeroDivisionError),

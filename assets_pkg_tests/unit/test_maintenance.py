@@ -458,5 +458,5 @@ def test_a_disk_that_stays_full_is_told_and_loses_nothing(tmp_path: Path) -> Non
 
 
 def test_numbers_add_up() -> None:
-    numbers = Upkeep("t", 5, 50, 2, 20, 9, 4, 7).numbers()
-    assert list(numbers.values()) == [5, 3, 50, 30, 9, 4, 27]
+    numbers = Upkeep("t", 5, 50, 2, 20, 9, 4, 7, 3).numbers()
+    assert list(numbers.values()) == [5, 3, 50, 30, 3, 9, 4, 27]
