@@ -46,11 +46,11 @@ class BadDays:
         Raises RetryRequested for what may be gone in a while, as often as there are waits.
         """
         try:
-            yield
+            with waited_for(context):
+                yield
+        except dg.RetryRequested:
+            raise
         except Exception as error:
-            tried = context.op_execution_context.retry_number
-            if is_transient(error) and tried < len(_WAIT_SECONDS):
-                raise dg.RetryRequested(len(_WAIT_SECONDS), _WAIT_SECONDS[tried]) from error
             if len(self.left(context)) == 1:
                 self._told |= self._why.keys()
                 raise
@@ -75,6 +75,18 @@ class BadDays:
             raise DaysFailedError(
                 f"{len(untold)} of the run's days failed: {days}. The other {others} went on; run the failed ones again"
             )
+
+
+@contextmanager
+def waited_for(context: StepContext) -> Iterator[None]:
+    """Let the step be tried again when what is raised may be gone in a while, as often as there are waits."""
+    try:
+        yield
+    except Exception as error:
+        tried = context.op_execution_context.retry_number
+        if is_transient(error) and tried < len(_WAIT_SECONDS):
+            raise dg.RetryRequested(len(_WAIT_SECONDS), _WAIT_SECONDS[tried]) from error
+        raise
 
 
 def _is_last(context: StepContext) -> bool:

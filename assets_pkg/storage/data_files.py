@@ -56,13 +56,13 @@ class DataFile:
 
     @classmethod
     def of_log(
-        cls, table_root: Path, path: str, rows: int, size: int, dates: tuple[date, date] | None = None
+        cls, table_root: str, path: str, rows: int, size: int, dates: tuple[date, date] | None = None
     ) -> "DataFile":
-        """The file that a log has at `path`."""
-        parts = Path(path).stem.split("-")
+        """The file that a log has at `path`. By text alone: a log has thousands of them."""
+        parts = path.rpartition("/")[2].removesuffix(".parquet").split("-")
         # A file that others wrote: its name is its version, and nobody says what it was built from.
         digest, built_from = parts[2:4] if len(parts) == _NAME_PARTS else (path, _UNSAID)
-        return cls(str(table_root / path), rows, size, digest, "" if built_from == _UNSAID else built_from, dates)
+        return cls(f"{table_root}/{path}", rows, size, digest, "" if built_from == _UNSAID else built_from, dates)
 
     def is_whole(self) -> bool:
         """Whether it is there, as long as the log says."""

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import repeat
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -182,9 +184,13 @@ class _Commit:
         except FileNotFoundError:
             return False
 
+    @property
+    def version(self) -> int:
+        """The table's, as of the commit."""
+        return int(self.path.name.partition(".")[0])
+
     def _next(self) -> Path:
-        version, _, _ = self.path.name.partition(".")
-        return self.path.with_name(f"{int(version) + 1:0{len(version)}d}.json")
+        return self.path.with_name(f"{self.version + 1:020d}.json")
 
 
 @dataclass(frozen=True)
@@ -338,7 +344,7 @@ class Lake:
         newest = self._newest_commit(table)
         known, delta = self._tables.get(table, (None, None))
         try:
-            if not (known and delta and known.is_kept() and _is_brought_up_to_date(delta)):
+            if not (known and newest and delta and known.is_kept() and _is_brought_up_to(newest, delta)):
                 delta = DeltaTable(self.root / table)
         except TableNotFoundError:
             self._tables.pop(table, None)
@@ -356,7 +362,7 @@ class Lake:
         found = self._open(table.name)
         if found is not None:
             return found
-        return DeltaTable.create(
+        created = DeltaTable.create(
             self.root / table.name,
             schema=delta_schema(table),
             mode="ignore",
@@ -364,6 +370,9 @@ class Lake:
             name=table.name,
             description=table.meaning,
         )
+        if newest := self._newest_commit(table.name):
+            self._tables[table.name] = newest, created
+        return created
 
     def _whole_files(self, table: str, day: date) -> list[DataFile]:
         """As `files`. Raises LakeError, as a reader of a lost file would tell neither which table nor what to do."""
@@ -397,33 +406,30 @@ class Lake:
             raise LakeError(f"{table} cannot be read at {log.parent}: {error.strerror or error}") from error
 
     def _listed(self, table: str) -> dict[date, list[DataFile]]:
-        delta = self._open(table)
+        delta, root = self._open(table), str(self.root / table)
         if delta is None:
             return {}
-        actions: Any = pl.DataFrame(delta.get_add_actions(flatten=True))
-        spec = TABLES[table]
-        bounds = {"first": f"min.{spec.apart_by}", "last": f"max.{spec.apart_by}"}
-        actions = actions.select(
-            "path",
-            pl.col("num_records").alias("rows"),
-            pl.col("size_bytes").alias("bytes"),
-            pl.col(f"partition.{spec.partition_by}").alias("day"),
-            *(
-                (pl.col(bound) if bound in actions.columns else pl.lit(None, pl.Date)).alias(name)
-                for name, bound in bounds.items()
-            ),
-        )
+        actions: Any = delta.get_add_actions(flatten=True)
+        spec, names = TABLES[table], set(actions.schema.names)
+
+        def column(name: str) -> Iterable[Any]:
+            return actions.column(name).to_pylist() if name in names else repeat(None, actions.num_rows)
+
+        days, rows, sizes = map(column, (f"partition.{spec.partition_by}", "num_records", "size_bytes"))
+        first, last = (column(f"{bound}.{spec.apart_by}") for bound in ("min", "max"))
+        files = sorted(zip(column("path"), days, rows, sizes, first, last, strict=True), key=itemgetter(0))
         found: dict[date, list[DataFile]] = {}
-        for path, rows, size, day, first, last in sorted(actions.iter_rows(), key=lambda action: action[0]):
-            dates = (first, last) if first else None
-            found.setdefault(day, []).append(DataFile.of_log(self.root / table, path, rows, size, dates))
+        for path, day, height, size, *dates in files:
+            bounds = (dates[0], dates[1]) if dates[0] else None
+            found.setdefault(day, []).append(DataFile.of_log(root, path, height, size, bounds))
         return found
 
 
-def _is_brought_up_to_date(delta: DeltaTable) -> bool:
-    """Whether what its log had added could be read."""
+def _is_brought_up_to(newest: _Commit, delta: DeltaTable) -> bool:
+    """Whether a table has read its log up to a commit, or could read what was added since."""
     try:
-        delta.update_incremental()
+        if delta.version() != newest.version:
+            delta.update_incremental()
     except DeltaError:  # opening it anew will say why
         return False
     return True

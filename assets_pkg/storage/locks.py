@@ -49,6 +49,9 @@ class DayLocks(Protocol):
     def holder(self, day: date) -> str:
         """Who holds the day, in words."""
 
+    def are_lost(self) -> bool:
+        """Whether days that were taken may be somebody else's by now."""
+
     def close(self) -> None:
         """Free all days."""
 
@@ -78,6 +81,10 @@ class FolderLocks:
         except (OSError, ValueError):
             return "another run"
         return f"run {who['run']} (process {who['process']})"
+
+    def are_lost(self) -> bool:
+        """Never: they are the operating system's, and end with this process."""
+        return False
 
     def close(self) -> None:
         """Free all days."""
@@ -133,6 +140,15 @@ class PostgresLocks:
         )
         return str(who or "another run")
 
+    def are_lost(self) -> bool:
+        """Whether the connection broke, and the server freed them. The next `take` is over a new one."""
+        try:
+            self._connection.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            self._connection.rollback()  # or no new one may be made
+            return True
+        return False
+
     def close(self) -> None:
         """Free all days."""
         # Said, as the server may take its time to see that a connection was closed.
@@ -160,14 +176,16 @@ def day_locks(ledger_url: str, folder: Path, owner: str, axis: str = INGEST_DATE
 @contextmanager
 def days_locked(
     locks: DayLocks, days: Iterable[date], *, wait_seconds: float, say: Callable[[str], None]
-) -> Iterator[None]:
-    """Hold every day's lock, waiting up to `wait_seconds` in all.
+) -> Iterator[Callable[[], None]]:
+    """Hold every day's lock, waiting up to `wait_seconds` in all; gives what takes them again if they were lost.
 
-    Days are taken in order, so two runs cannot wait for each other. Raises DayIsBusyError.
+    Days are taken in order, so two runs cannot wait for each other. Raises DayIsBusyError, and so does what is given.
     """
     patience_ends = time.monotonic() + wait_seconds
-    try:
-        for day in sorted(set(days)):
+    wanted = sorted(set(days))
+
+    def take() -> None:
+        for day in wanted:
             if locks.take(day, 0):
                 continue
             say(f"{day} is being processed by {locks.holder(day)}; waiting up to {wait_seconds:g} s for it to end")
@@ -176,6 +194,22 @@ def days_locked(
                     f"{day} is still being processed by {locks.holder(day)} after {wait_seconds:g} s. "
                     "Nothing was changed by this run; start it again when the other has ended"
                 )
-        yield
+
+    are_lost = False
+
+    def keep() -> None:
+        nonlocal are_lost
+        are_lost = are_lost or locks.are_lost()  # also when the server did not answer the last time
+        for day in wanted if are_lost else ():
+            if not locks.take(day, 0):
+                raise DayIsBusyError(
+                    f"{day} was lost to {locks.holder(day)}, as the connection to the locks on days broke. What was "
+                    "written until then stays; run the day again when the other has ended"
+                )
+        are_lost = False
+
+    try:
+        take()
+        yield keep
     finally:
         locks.close()

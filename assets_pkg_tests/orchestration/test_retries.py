@@ -16,7 +16,9 @@ from sqlalchemy.engine import make_url
 from assets_pkg.contracts.feeds import FEEDS
 from assets_pkg.orchestration import assets, bad_days
 from assets_pkg.steps.raw import land_raw
+from assets_pkg.steps.reports import raise_alerts
 from assets_pkg.storage.ledger import Ledger, LedgerError
+from assets_pkg.storage.locks import PostgresLocks
 from assets_pkg.storage.transient import is_transient
 from assets_pkg_tests.orchestration.pipeline import (
     HOURS,
@@ -82,8 +84,16 @@ def test_a_database_that_is_gone_for_a_moment_is_waited_for(
             put_files(pipeline.bench, day, good_day(day))
         assert pipeline.run(DAYS[0], DAYS[-1]).success
         expected = pipeline.versions()
-    outages = [BAD]
+    outages, are_held = [BAD], []
+
+    def judged(work: Any, day: date) -> Any:
+        others = PostgresLocks(postgres_url, "another")
+        are_held.append(not others.take(day, 0))
+        others.close()
+        return raise_alerts(work, day)
+
     before_raw(monkeypatch, lambda day: day in outages and outage.enter_context(closed(postgres_url, outages)))
+    monkeypatch.setattr(assets, "raise_alerts", judged)
     with instance_in_memory() as instance, ExitStack() as outage:
         pipeline = Pipeline(Workbench(tmp_path / "disturbed", ledger_url=postgres_url), instance)
         for day in DAYS:
@@ -92,6 +102,7 @@ def test_a_database_that_is_gone_for_a_moment_is_waited_for(
         assert result.success
         assert set(retried(result)) == RAW, "while one waits, the others come and wait too"
         assert pipeline.versions() == expected
+        assert are_held == [True] * len(DAYS), "locks that went with the connection are taken again"
 
 
 def test_what_stays_away_takes_its_day_out_after_some_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

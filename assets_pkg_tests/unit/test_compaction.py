@@ -1,6 +1,7 @@
 """Compaction: few data files instead of many, and nothing else changes, whoever writes, dies or reads meanwhile."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -314,12 +315,17 @@ def packed(bench: Workbench) -> int:
     return len(bench.work.lake.files(EVENTS.raw, DAY))
 
 
+def everything_of(bench: Workbench) -> tuple[Any, ...]:
+    """What a rerun must leave as it is, but for stamps: they are filled in once a file is no longer young."""
+    return bench.versions(), [replace(file, stamp="") for file in bench.files(EVENTS)]
+
+
 def test_a_rerun_of_a_compacted_day_has_nothing_to_do(hourly: Workbench) -> None:
-    versions, records = hourly.versions(), hourly.files(EVENTS)
+    before = everything_of(hourly)
     assert packed(hourly) == 1
     commits = hourly.commits()
     hourly.run_day()
-    assert (hourly.versions(), hourly.files(EVENTS), hourly.commits()) == (versions, records, commits)
+    assert (everything_of(hourly), hourly.commits()) == (before, commits)
 
 
 def test_rows_of_a_compacted_day_are_carried_over_when_a_file_comes_changes_or_vanishes(hourly: Workbench) -> None:

@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from assets_pkg.contracts.tables import EVENT_DATE
 from assets_pkg.policy.columns import INGEST_DATE
@@ -49,7 +50,7 @@ class Place:
         wait_seconds: float,
         say: Callable[[str], None],
         axis: str = INGEST_DATE,
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[Callable[[], None]]:
         return days_locked(day_locks(self.url, self.folder, owner, axis), days, wait_seconds=wait_seconds, say=say)
 
     def note(self, day: date) -> Path:
@@ -180,6 +181,42 @@ def test_what_is_freed_is_free_at_once(place: Place) -> None:
         locks = day_locks(place.url, place.folder, "a-run")
         assert locks.take(D1, 0)
         locks.close()
+
+
+def test_locks_of_a_server_that_went_away_are_taken_again(postgres_url: str, tmp_path: Path) -> None:
+    place = Place(postgres_url, tmp_path)
+    with place.days_locked([D1, D2], "first", wait_seconds=1, say=silent) as keep:
+        keep()
+        cut_off(postgres_url)
+        keep()
+        with (
+            pytest.raises(DayIsBusyError, match=f"{D1} is still being processed by run first"),
+            place.days_locked([D1], "second", wait_seconds=0, say=silent),
+        ):
+            pass
+
+
+def test_a_day_that_another_run_took_meanwhile_is_lost(postgres_url: str, tmp_path: Path) -> None:
+    place = Place(postgres_url, tmp_path)
+    with place.days_locked([D1, D2], "first", wait_seconds=1, say=silent) as keep:
+        cut_off(postgres_url)
+        with (
+            place.days_locked([D2], "second", wait_seconds=1, say=silent),
+            pytest.raises(DayIsBusyError, match=f"{D2} was lost to run second .* run the day again when"),
+        ):
+            keep()
+
+
+def cut_off(url: str) -> None:
+    """End all other connections to a database, as a restart of its server does."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    others = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+    others += "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with engine.connect() as connection:
+        ended = connection.execute(text(others)).scalars().all()
+    engine.dispose()
+    assert ended
+    assert all(ended)
 
 
 def test_locks_are_freed_when_a_run_fails(place: Place) -> None:
