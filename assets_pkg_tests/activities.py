@@ -17,7 +17,7 @@ from assets_pkg.steps.activity import refresh
 from assets_pkg.storage.lake import Lake
 from assets_pkg_tests.reference.activity import EventDay, Numbers, build_activity
 from assets_pkg_tests.reference.summary import Metric
-from assets_pkg_tests.workbench import Row, Workbench, csv_of
+from assets_pkg_tests.workbench import DAY, Row, Workbench, csv_of
 
 COLUMNS: Final = ("event_id", "customer_id", "event_time", "event_type", "platform")
 TABLES_OF_ROWS: Final = {
@@ -56,6 +56,7 @@ class ActivityBench(Workbench):
             "alerts": {"min_history_days": min_history_days},
         }  # fmt: skip
         super().__init__(folder, overlay)
+        self._read: dict[tuple[str, ...], list[Row]] = {}
         said = {**DEFAULTS, **activity}
         gap = said["active_gap_minutes"]
         self.numbers = Numbers(
@@ -81,11 +82,15 @@ class ActivityBench(Workbench):
 
     def by_date(self, table: str) -> dict[date, list[Row]]:
         """All rows of a table, by its date; a date without rows is left out."""
-        found: dict[date, list[Row]] = {}
-        days = sorted(self.work.lake.partitions(table))
-        for row in self.work.lake.scan(table, days).collect().rows(named=True) if days else ():
-            found.setdefault(row["event_date" if table in ACTIVITY_TABLES else "ingest_date"], []).append(row)
-        return found
+        found = {day: self.rows(table, day) for day in sorted(self.work.lake.partitions(table))}
+        return {day: rows for day, rows in found.items() if rows}
+
+    def rows(self, table: str, day: date = DAY) -> list[Row]:
+        """The rows of a partition, read once: data files are never written over."""
+        files = tuple(file.location for file in self.work.lake.files(table, day))
+        if files not in self._read:
+            self._read[files] = super().rows(table, day)
+        return self._read[files]
 
     def expected(self) -> dict[date, EventDay]:
         """What the oracle makes of the clean events as they are."""
