@@ -107,8 +107,8 @@ def _show_files(work: Workplace, days: list[date]) -> None:
     for day in days:
         for each in file_lives(work, day=day, status=FAILED):
             say(f"[bold red]FAILED[/] {escape(each.path)}: {escape(each.note)}", err)
-        for path in unrecognised_files(work.raw_root, day):
-            say(f"[yellow]No feed reads[/] {escape(path)}; check its name", err)
+        for path, advice in unrecognised_files(work.raw_root, day).items():
+            say(f"[yellow]No feed reads[/] {escape(path)}; {advice}", err)
         for path in vanished_files(work, day):
             say(f"[yellow]Vanished[/] {escape(path)}; its rows are kept (`forget` removes them)", err)
 

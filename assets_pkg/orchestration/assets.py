@@ -136,7 +136,8 @@ def _raw(graph: Graph, feed: Feed) -> dg.AssetsDefinition:
                     )
                 if strays := unrecognised_files(work.raw_root, day):
                     facts["files no feed reads"] = _paths(strays)
-                    context.log.warning(f"{day}: no feed reads {', '.join(strays)}; check their names")
+                    said = "; ".join(f"{path}: {advice}" for path, advice in strays.items())
+                    context.log.warning(f"{day}: no feed reads some files. {said}")
                 told.made(feed.raw, day, facts)
                 context.log.info(f"{feed.raw} {day}: {landed.rows:,} rows of {len(landed.files)} files")
         yield from told.done()

@@ -138,14 +138,25 @@ def files_of_day(root: Path, day: date) -> dict[str, RawFile]:
     return {file.path: file for feed in FEEDS.values() for file in find_files(root, feed, day)}
 
 
-def unrecognised_files(root: Path, day: date) -> list[str]:
-    """Paths in a day's folder that no feed reads: misspelt names, stray files."""
-    folder = day_folder(root, day)
+def unrecognised_files(root: Path, day: date) -> dict[str, str]:
+    """What in a day's folder no feed reads, with what to do about each: odd names, and links out of the raw root."""
+    folder, home = day_folder(root, day), root.resolve()
     if not folder.is_dir():
-        return []
+        return {}
     known = {file.location for file in files_of_day(root, day).values()}
-    found = (item for item in folder.rglob("*") if item.is_file() and not item.name.startswith("."))
-    return sorted(_path(item, root) for item in found if item not in known)
+    # Of a folder that is such a link nothing is read, and so nothing looked at.
+    within = [folder] if _leads_out(folder, home) else folder.rglob("*")
+    found = {}
+    for item in within:
+        if _leads_out(item, home):
+            found[_path(item, root)] = "it is a link out of the raw folder; put there what it leads to"
+        elif item.is_file() and not item.name.startswith(".") and item not in known:
+            found[_path(item, root)] = "check its name"
+    return dict(sorted(found.items()))
+
+
+def _leads_out(location: Path, home: Path) -> bool:
+    return location.is_symlink() and not location.resolve().is_relative_to(home)
 
 
 def _path(location: Path, root: Path) -> str:

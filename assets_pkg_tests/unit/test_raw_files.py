@@ -74,7 +74,7 @@ def test_a_file_is_its_feeds_by_its_name(name: str, feed: str, kind: str, bench:
     for each in FEEDS.values():
         files = find_files(bench.work.raw_root, each, DAY)
         assert [(file.path, file.format) for file in files] == ([(source, kind)] if each.name == feed else [])
-    assert unrecognised_files(bench.work.raw_root, DAY) == []
+    assert unrecognised_files(bench.work.raw_root, DAY) == {}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_file_is_its_feeds_by_its_name(name: str, feed: str, kind: str, bench:
 def test_other_files_are_no_feeds_and_are_told(name: str, bench: Workbench) -> None:
     source = bench.put(name, ANY_CSV)
     assert [found(bench, feed) for feed in FEEDS.values()] == [[], [], []]
-    assert unrecognised_files(bench.work.raw_root, DAY) == [source]
+    assert unrecognised_files(bench.work.raw_root, DAY) == {source: "check its name"}
 
 
 def test_hidden_files_are_neither(bench: Workbench) -> None:
@@ -113,7 +113,7 @@ def test_hidden_files_are_neither(bench: Workbench) -> None:
     bench.put(".events_raw.csv.part", ANY_CSV)
     bench.put("events_raw.csv", ANY_CSV)
     assert found(bench, EVENTS) == ["events_raw.csv"]
-    assert unrecognised_files(bench.work.raw_root, DAY) == []
+    assert unrecognised_files(bench.work.raw_root, DAY) == {}
 
 
 def test_a_folder_with_a_files_name_is_no_file(bench: Workbench) -> None:
@@ -136,7 +136,7 @@ def test_files_are_ordered_by_path(bench: Workbench) -> None:
 
 def test_a_day_without_a_folder_has_no_files(bench: Workbench) -> None:
     assert found(bench, EVENTS) == []
-    assert unrecognised_files(bench.work.raw_root, DAY) == []
+    assert unrecognised_files(bench.work.raw_root, DAY) == {}
 
 
 def test_days_are_the_folders_named_so(bench: Workbench) -> None:
@@ -184,6 +184,11 @@ def test_a_link_out_of_the_raw_root_is_not_followed(tmp_path: Path, outside: Pat
     assert (home / "events_raw_relative.csv").is_file()
     assert found(bench, EVENTS) == ["events_raw_own.csv"]
     assert bench.land(EVENTS).rows == 1
+    names = ("events_raw_dangling.csv", "events_raw_link.csv", "events_raw_relative.csv", "hour=05")
+    assert unrecognised_files(bench.work.raw_root, DAY) == {f"ingest_date={DAY}/{name}": LINK for name in names}
+
+
+LINK = "it is a link out of the raw folder; put there what it leads to"
 
 
 def test_a_day_that_is_a_link_out_of_the_raw_root_has_no_files(tmp_path: Path, outside: Path) -> None:
@@ -191,6 +196,7 @@ def test_a_day_that_is_a_link_out_of_the_raw_root_has_no_files(tmp_path: Path, o
     bench.work.raw_root.mkdir(parents=True)
     day_folder(bench.work.raw_root, DAY).symlink_to(outside)
     assert found(bench, EVENTS) == []
+    assert unrecognised_files(bench.work.raw_root, DAY) == {f"ingest_date={DAY}": LINK}
 
 
 def test_links_within_the_raw_root_are_files(bench: Workbench) -> None:
