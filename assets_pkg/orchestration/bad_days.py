@@ -8,7 +8,7 @@ What may be gone in a while, as a server that does not answer, is waited for: th
 what it did. Nothing else is: data, code or a full disk will be no better.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from typing import Final
@@ -29,9 +29,10 @@ class DaysFailedError(RuntimeError):
 
 
 class BadDays:
-    """The days of one run that went wrong, and why."""
+    """The days of one run that went wrong, and why. `keep`: takes a day's lock again if it was lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Callable[[date], None]) -> None:
+        self._keep = keep
         self._why: dict[date, str] = {}
         self._told: set[date] = set()
 
@@ -46,11 +47,12 @@ class BadDays:
         Raises RetryRequested for what may be gone in a while, as often as there are waits.
         """
         try:
-            with waited_for(context):
-                yield
-        except dg.RetryRequested:
-            raise
+            self._keep(day)
+            yield
         except Exception as error:
+            tried = context.op_execution_context.retry_number
+            if is_transient(error) and tried < len(_WAIT_SECONDS):
+                raise dg.RetryRequested(len(_WAIT_SECONDS), _WAIT_SECONDS[tried]) from error
             if len(self.left(context)) == 1:
                 self._told |= self._why.keys()
                 raise
@@ -75,18 +77,6 @@ class BadDays:
             raise DaysFailedError(
                 f"{len(untold)} of the run's days failed: {days}. The other {others} went on; run the failed ones again"
             )
-
-
-@contextmanager
-def waited_for(context: StepContext) -> Iterator[None]:
-    """Let the step be tried again when what is raised may be gone in a while, as often as there are waits."""
-    try:
-        yield
-    except Exception as error:
-        tried = context.op_execution_context.retry_number
-        if is_transient(error) and tried < len(_WAIT_SECONDS):
-            raise dg.RetryRequested(len(_WAIT_SECONDS), _WAIT_SECONDS[tried]) from error
-        raise
 
 
 def _is_last(context: StepContext) -> bool:

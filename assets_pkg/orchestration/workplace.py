@@ -1,7 +1,7 @@
 """The resource every step asks for: the workplace, with the run's days locked for as long as the run lives."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -10,7 +10,7 @@ import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from assets_pkg.contracts.tables import ACTIVITY_TABLES, EVENT_DATE
-from assets_pkg.orchestration.bad_days import BadDays, StepContext, waited_for
+from assets_pkg.orchestration.bad_days import BadDays, StepContext
 from assets_pkg.orchestration.partitions import days_of_run
 from assets_pkg.policy import Policy
 from assets_pkg.policy.columns import INGEST_DATE
@@ -32,8 +32,6 @@ class Desk:
 
     work: Workplace
     bad_days: BadDays
-    keep_days: Callable[[], None]
-    """Takes the run's days again if their locks were lost."""
 
 
 def workplace_resource(settings: Settings, policy: Policy) -> dg.ResourceDefinition:
@@ -51,8 +49,8 @@ def workplace_resource(settings: Settings, policy: Policy) -> dg.ResourceDefinit
 
         days = days_of_run(dict(run.tags)) if run else []
         locks = day_locks(settings.ledger, settings.lock_dir, work.run, axis_of(run) if run else INGEST_DATE)
-        with days_locked(locks, days, wait_seconds=settings.lock_wait_seconds, say=say) as keep_days:
-            yield Desk(work, BadDays(), keep_days)
+        with days_locked(locks, days, wait_seconds=settings.lock_wait_seconds, say=say) as keep:
+            yield Desk(work, BadDays(keep))
 
     return dg.ResourceDefinition(open_workplace, description="Raw files, lake, ledger, reports and policy")
 
@@ -82,11 +80,8 @@ def axis_of(run: dg.DagsterRun) -> str:
 
 
 def workplace_of(context: StepContext) -> Workplace:
-    """The step's workplace. Raises DayIsBusyError when the run lost a day to another."""
-    desk = _desk(context)
-    with waited_for(context):
-        desk.keep_days()
-    return desk.work
+    """The step's workplace."""
+    return _desk(context).work
 
 
 def bad_days_of(context: StepContext) -> BadDays:

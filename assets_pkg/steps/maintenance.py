@@ -4,6 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from assets_pkg.contracts.tables import TABLES, Table
 from assets_pkg.steps.reports import unfinished_reports
 from assets_pkg.steps.workplace import Workplace
@@ -59,14 +61,15 @@ def maintain(work: Workplace, *, dry_run: bool = False) -> Maintained:
 
 def _compact(work: Workplace, done: Upkeep, *, dry_run: bool) -> None:
     """Compact the table's partitions that nobody works on."""
-    from_files = work.policy.maintenance.compact_from_files
-    try:
-        for day in work.lake.partitions(done.table):
+    from_files, problems = work.policy.maintenance.compact_from_files, []
+    for day in work.lake.partitions(done.table):
+        try:
             too_many = scattered(work.lake, done.table, day, from_files)
             if too_many and (dry_run or _compacted(work, TABLES[done.table], day, from_files)):
                 done.files_compacted += too_many
-    except (LakeError, LocksUnreachableError) as error:
-        done.problem = str(error)
+        except (LakeError, LocksUnreachableError) as error:
+            problems.append(str(error))
+    done.problem = " ".join(problems)
 
 
 def _compacted(work: Workplace, table: Table, day: date, from_files: int) -> bool:
@@ -76,5 +79,7 @@ def _compacted(work: Workplace, table: Table, day: date, from_files: int) -> boo
     try:
         is_ours = locks.take(day, 0) and scattered(work.lake, table.name, day, from_files) > 0
         return is_ours and compact(work.lake, table.name, day)
+    except (SQLAlchemyError, OSError) as error:
+        raise LocksUnreachableError(f"the lock on {day} cannot be taken: {str(error).splitlines()[0]}") from error
     finally:
         locks.close()

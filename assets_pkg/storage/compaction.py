@@ -18,7 +18,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from assets_pkg.contracts.tables import TABLES, Table
 from assets_pkg.storage import lake as lakes
-from assets_pkg.storage.data_files import DataFile, Written, added, facts_of_pieces, write_data_file
+from assets_pkg.storage.data_files import DataFile, Kept, Piece, Written, added, facts_of_pieces, write_data_file
 from assets_pkg.storage.lake import Lake, LakeError, delta_schema, explained, partition_folder
 
 _ATTEMPTS: Final = 5
@@ -51,11 +51,13 @@ def compact(lake: Lake, table: str, day: date) -> bool:
         return False
     folder, built_from = partition_folder(lake.root, spec, day), partition.built_from
     written: list[Written] = []
+    packs = _packs(files, day)
+    kept = Kept(partition.version, len(packs))
     try:
-        for number, pack in enumerate(_packs(files, day)):
+        for number, pack in enumerate(packs):
             rows, facts = _merged(pack, spec, day)
             with explained(spec, folder):
-                written.append(write_data_file(folder, spec, number, rows, built_from, facts, partition.version))
+                written.append(write_data_file(folder, spec, number, rows, built_from, facts, kept))
     except BaseException:
         for file in written:
             file.discard()
@@ -75,26 +77,39 @@ def _packs(files: Sequence[DataFile], day: date) -> list[list[DataFile]]:
 
 
 def _merged(pack: Sequence[DataFile], table: Table, day: date) -> tuple[pl.DataFrame, dict[str, str]]:
-    try:
-        pieces = [piece for file in pack for piece in file.pieces()]
-        rows = pl.concat([piece.scan() for piece in pieces]).collect(engine="in-memory")
-    except (OSError, pl.exceptions.PolarsError) as error:
-        why = str(error).splitlines()[0]
-        raise LakeError(f"{table.name} of {day} cannot be read: {why}; run the day again with --verify") from error
-    return rows, facts_of_pieces(pieces)
+    pieces: list[Piece] = []
+    rows: list[pl.DataFrame] = []
+    for file in pack:
+        try:
+            of_file = file.pieces()
+            rows += [piece.scan().collect(engine="in-memory") for piece in of_file]
+            there = pl.scan_parquet(file.location).select(pl.len()).collect().item()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise _spoilt(table, day, file, str(error).splitlines()[0]) from error
+        if there != file.rows:
+            raise _spoilt(table, day, file, f"it holds {there:,} rows, the table's log says {file.rows:,}")
+        pieces += of_file
+    return pl.concat(rows), facts_of_pieces(pieces)
+
+
+def _spoilt(table: Table, day: date, file: DataFile, why: str) -> LakeError:
+    return LakeError(
+        f"{table.name} of {day} cannot be read: its data file {file.location} is spoilt ({why}). Other days are "
+        "untouched; move the file away and run the day again, and the partition is made anew"
+    )
 
 
 def _commit(lake: Lake, table: Table, day: date, files: Sequence[DataFile], written: Sequence[Written]) -> bool:
     root = lake.root / table.name
     partition: dict[str, str | None] = {table.partition_by: day.isoformat()}
     before, after = {Path(file.location).name for file in files}, {file.path.name for file in written}
+    is_tried = False
     for attempt in range(_ATTEMPTS + 1):
-        delta = DeltaTable(root)
-        now = {
-            uri.rpartition("/")[2]
-            for uri in delta.file_uris(file_pruning_predicate=[(table.partition_by, "=", day.isoformat())])
-        }
-        if now == after:  # a commit that seems to fail may have been done
+        with explained(table, root):
+            delta = DeltaTable(root)
+            uris = delta.file_uris(file_pruning_predicate=[(table.partition_by, "=", day.isoformat())])
+        now = {uri.rpartition("/")[2] for uri in uris}
+        if now == after:
             return True
         if now != before or attempt == _ATTEMPTS:
             break
@@ -106,12 +121,14 @@ def _commit(lake: Lake, table: Table, day: date, files: Sequence[DataFile], writ
         # Delta calls a compaction no change of data. But if what is removed is not said to be one, a replacement that
         # overlaps with this is let through, and both are in the table then (deltalake 1.6.6).
         actions: list[AddAction | RemoveAction] = [*added(written, table, day, changes_data=False), *removed]
+        is_tried = True
         with explained(table, root), suppress(CommitFailedError):  # whatever was written to the table in between
             delta.create_write_transaction(
                 actions, mode="append", schema=delta_schema(table), partition_by=[table.partition_by]
             )
             return True
         time.sleep(0.2 * attempt)
-    for file in written:
+    # A commit that seems to fail may have been done: then a version names these files, until maintenance removes them.
+    for file in () if is_tried else written:
         file.discard()
     return False

@@ -85,6 +85,17 @@ class DataFile:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """The version of a partition that was compacted into so many `files`; with one of them gone it is another."""
+
+    version: str
+    files: int
+
+    def __str__(self) -> str:
+        return f"{_KEPT}{self.version}.{self.files}"
+
+
+@dataclass(frozen=True)
 class Written:
     """A data file that no commit names yet. `stats`: what the log is to say of its rows, as Delta has it."""
 
@@ -106,9 +117,9 @@ def write_data_file(
     frame: pl.DataFrame,
     built_from: str,
     facts: Mapping[str, str],
-    version: str = "",
+    kept: Kept | None = None,
 ) -> Written:
-    """Write one row group. `number`: its place among the partition's files; `version`: which the partition has already.
+    """Write one row group. `number`: its place among the partition's files; `kept`: what version that has already.
 
     Raises OSError.
     """
@@ -122,7 +133,7 @@ def write_data_file(
     )
     content = buffer.getbuffer()
     # SHA-256, as processors have instructions for it.
-    digest = f"{_KEPT}{version}" if version else hashlib.sha256(content).hexdigest()[:20]
+    digest = str(kept) if kept else hashlib.sha256(content).hexdigest()[:20]
     path = folder / f"part-{number:05d}-{digest}-{built_from or _UNSAID}-{uuid.uuid4().hex[:8]}.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -156,5 +167,7 @@ def version_of(digests: Iterable[str]) -> str:
     """The version of a partition whose data files have these digests, in order. Equal versions, equal rows."""
     told = list(digests)
     if told and told[0].startswith(_KEPT) and len(set(told)) == 1:
-        return told[0].removeprefix(_KEPT)
+        version, _, files = told[0].removeprefix(_KEPT).partition(".")
+        if files == str(len(told)):
+            return version
     return hashlib.blake2b("\n".join(told).encode(), digest_size=10).hexdigest()

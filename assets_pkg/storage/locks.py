@@ -29,7 +29,21 @@ NEWS_DAY: Final = date.min
 # The classes of our advisory locks, one for each axis; the object is the day's ordinal.
 _CLASSES: Final = {INGEST_DATE: 7_301, EVENT_DATE: 7_302, NEWS: 7_303}
 _NOTE: Final = ".holder"
+# A connection that is silent for a whole step is not to be dropped on its way, nor taken for alive when it was.
+_KEPT_ALIVE: Final = {
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 _NAME_BYTES: Final = 63  # what PostgreSQL keeps of an application's name
+
+# The server may not have seen yet that a connection is gone, and hold its days. Ours is known by its name.
+_END_OWN: Final = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+    "WHERE pid = :session AND application_name = current_setting('application_name')"
+)
 
 
 class DayIsBusyError(RuntimeError):
@@ -119,8 +133,9 @@ class PostgresLocks:
         self._class = _CLASSES[axis]
         name = f"run {owner} (process {os.getpid()} on {socket.gethostname()})"
         cut = {"application_name": name.encode()[:_NAME_BYTES].decode("utf-8", "ignore")}
-        engine = create_engine(url, connect_args=cut, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        engine = create_engine(url, connect_args=cut | _KEPT_ALIVE, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         self._connection = engine.connect()
+        self._session = self._connection.scalar(text("SELECT pg_backend_pid()"))
 
     def take(self, day: date, wait_seconds: float) -> bool:
         """Whether the day is ours now."""
@@ -142,12 +157,15 @@ class PostgresLocks:
 
     def are_lost(self) -> bool:
         """Whether the connection broke, and the server freed them. The next `take` is over a new one."""
-        try:
-            self._connection.execute(text("SELECT 1"))
-        except SQLAlchemyError:
-            self._connection.rollback()  # or no new one may be made
-            return True
-        return False
+        for _ in range(2):  # the first time tells that the connection is gone, the second makes a new one
+            with suppress(SQLAlchemyError):
+                session = self._scalar("SELECT pg_backend_pid()")
+                if session == self._session:
+                    return False
+                self._scalar(_END_OWN, session=self._session)
+                self._session = session
+                return True
+        return True  # the server does not answer: whether it is there again is for `take` to say
 
     def close(self) -> None:
         """Free all days."""
@@ -157,7 +175,14 @@ class PostgresLocks:
         self._connection.close()
 
     def _ask(self, question: str, day: date) -> Any:
-        return self._connection.execute(text(question), {"kind": self._class, "day": day.toordinal()}).scalar()
+        return self._scalar(question, kind=self._class, day=day.toordinal())
+
+    def _scalar(self, question: str, **given: Any) -> Any:
+        try:
+            return self._connection.execute(text(question), given).scalar()
+        except SQLAlchemyError:
+            self._connection.rollback()  # or no new connection may be made
+            raise
 
 
 def day_locks(ledger_url: str, folder: Path, owner: str, axis: str = INGEST_DATE) -> DayLocks:
@@ -176,8 +201,8 @@ def day_locks(ledger_url: str, folder: Path, owner: str, axis: str = INGEST_DATE
 @contextmanager
 def days_locked(
     locks: DayLocks, days: Iterable[date], *, wait_seconds: float, say: Callable[[str], None]
-) -> Iterator[Callable[[], None]]:
-    """Hold every day's lock, waiting up to `wait_seconds` in all; gives what takes them again if they were lost.
+) -> Iterator[Callable[[date], None]]:
+    """Hold every day's lock, waiting up to `wait_seconds` in all; gives what takes a day's again if it was lost.
 
     Days are taken in order, so two runs cannot wait for each other. Raises DayIsBusyError, and so does what is given.
     """
@@ -195,18 +220,17 @@ def days_locked(
                     "Nothing was changed by this run; start it again when the other has ended"
                 )
 
-    are_lost = False
+    lost: set[date] = set()
 
-    def keep() -> None:
-        nonlocal are_lost
-        are_lost = are_lost or locks.are_lost()  # also when the server did not answer the last time
-        for day in wanted if are_lost else ():
-            if not locks.take(day, 0):
-                raise DayIsBusyError(
-                    f"{day} was lost to {locks.holder(day)}, as the connection to the locks on days broke. What was "
-                    "written until then stays; run the day again when the other has ended"
-                )
-        are_lost = False
+    def keep(day: date) -> None:
+        if locks.are_lost():
+            lost.update(wanted)
+        if day in lost and not locks.take(day, 0):
+            raise DayIsBusyError(
+                f"{day} was lost to {locks.holder(day)}, as the connection to the locks on days broke. What was "
+                "written until then stays; run the day again when the other has ended"
+            )
+        lost.discard(day)
 
     try:
         take()

@@ -148,15 +148,21 @@ def unrecognised_files(root: Path, day: date) -> dict[str, str]:
     within = [folder] if _leads_out(folder, home) else folder.rglob("*")
     found = {}
     for item in within:
+        if item.name.startswith("."):
+            continue
         if _leads_out(item, home):
             found[_path(item, root)] = "it is a link out of the raw folder; put there what it leads to"
-        elif item.is_file() and not item.name.startswith(".") and item not in known:
+        elif item.is_file() and item not in known:
             found[_path(item, root)] = "check its name"
     return dict(sorted(found.items()))
 
 
 def _leads_out(location: Path, home: Path) -> bool:
-    return location.is_symlink() and not location.resolve().is_relative_to(home)
+    """Whether it is a link out of the raw root; one that leads to itself leads nowhere within it."""
+    try:
+        return location.is_symlink() and not location.resolve().is_relative_to(home)
+    except (OSError, RuntimeError):
+        return True
 
 
 def _path(location: Path, root: Path) -> str:

@@ -1,5 +1,6 @@
 """Maintenance as people meet it: the job, its schedule, the command, and what they say of a table that is broken."""
 
+import errno
 import os
 import shutil
 import time
@@ -9,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from assets_pkg.contracts.feeds import EVENTS
 from assets_pkg.contracts.tables import INGEST_TABLES
 from assets_pkg.definitions import build_definitions
 from assets_pkg.orchestration.health import unhealthy
@@ -19,11 +21,11 @@ from assets_pkg.policy import load_policy
 from assets_pkg.settings import Settings
 from assets_pkg.steps.maintenance import maintain
 from assets_pkg.storage.lake import LOG, LakeError
-from assets_pkg.storage.locks import day_locks
+from assets_pkg.storage.locks import FolderLocks, day_locks
 from assets_pkg.transforms.notices import NO_AXIS, News, message
 from assets_pkg_tests.orchestration.pipeline import QUIET, good_day, instance_in_memory, put_files
 from assets_pkg_tests.orchestration.test_cli import fails, told_here
-from assets_pkg_tests.workbench import DAY, ROOT, Workbench
+from assets_pkg_tests.workbench import DAY, ROOT, Workbench, days_from
 
 LEFT_BY_A_KILLED_RUN = "part-00000-00000000000000000000-unsaid-00000000.parquet"
 OLD = "raw_orders"  # whose broken log is met after other tables and before more of them
@@ -114,18 +116,37 @@ def test_partitions_of_many_files_are_compacted_and_stay_up_to_date(bench: Workb
     assert bench.commits() == commits, "nothing is built anew"
 
 
-def test_a_partition_that_cannot_be_read_is_told_and_other_tables_are_compacted(bench: Workbench) -> None:
-    for feed in ("orders", "events"):
+def test_a_partition_that_cannot_be_read_is_told_and_others_are_compacted(bench: Workbench) -> None:
+    days = days_from(DAY, 2)
+    for day in days:
         for hour in range(8):
-            row = {f"{feed[:-1]}_id": f"h{hour}"}
-            bench.put_feed(feed, row, name=f"hour={hour:02}/{feed}_raw.csv")
-    bench.run_day()
+            bench.put_feed("events", {"event_id": f"{day} {hour}"}, day=day, name=f"hour={hour:02}/events_raw.csv")
+        bench.land(EVENTS, day)
+    before = bench.rows("raw_events")
     spoilt = Path(bench.work.lake.files("raw_events", DAY)[3].location)
     spoilt.write_bytes(b"x" * spoilt.stat().st_size)
     done = maintain(bench.work)
     (problem,) = done.problems
-    assert problem.startswith(f"raw_events: raw_events of {DAY} cannot be read: ")
-    assert [each.table for each in done.tables if each.files_compacted] == ["raw_orders"]
+    assert problem.startswith(f"raw_events: raw_events of {DAY} cannot be read: its data file {spoilt} is spoilt (")
+    assert len(bench.work.lake.files("raw_events", days[1])) == 1
+    spoilt.unlink()  # as it says
+    bench.land(EVENTS)
+    assert (bench.rows("raw_events"), maintain(bench.work).problems) == (before, [])
+    assert len(bench.work.lake.files("raw_events", DAY)) == 1
+
+
+def test_a_day_whose_lock_cannot_be_taken_is_told(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for hour in range(8):
+        bench.put_feed("events", {"event_id": f"h{hour}"}, name=f"hour={hour:02}/events_raw.csv")
+    bench.land(EVENTS)
+
+    def refused(*_: Any) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(FolderLocks, "take", refused)
+    assert maintain(bench.work).problems == [
+        f"raw_events: the lock on {DAY} cannot be taken: [Errno {errno.ENOSPC}] No space left on device"
+    ]
 
 
 def test_a_table_that_cannot_be_opened_does_not_keep_others_from_being_maintained(bench: Workbench) -> None:

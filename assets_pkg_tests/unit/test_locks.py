@@ -13,10 +13,18 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from assets_pkg.contracts.tables import EVENT_DATE
 from assets_pkg.policy.columns import INGEST_DATE
-from assets_pkg.storage.locks import DayIsBusyError, LocksUnreachableError, day_locks, days_locked, remove_unheld
+from assets_pkg.storage.locks import (
+    DayIsBusyError,
+    LocksUnreachableError,
+    PostgresLocks,
+    day_locks,
+    days_locked,
+    remove_unheld,
+)
 from assets_pkg_tests.workbench import ROOT, days_from
 
 D1, D2, D3 = days_from(date(2025, 12, 10), 3)
@@ -50,7 +58,7 @@ class Place:
         wait_seconds: float,
         say: Callable[[str], None],
         axis: str = INGEST_DATE,
-    ) -> AbstractContextManager[Callable[[], None]]:
+    ) -> AbstractContextManager[Callable[[date], None]]:
         return days_locked(day_locks(self.url, self.folder, owner, axis), days, wait_seconds=wait_seconds, say=say)
 
     def note(self, day: date) -> Path:
@@ -186,9 +194,10 @@ def test_what_is_freed_is_free_at_once(place: Place) -> None:
 def test_locks_of_a_server_that_went_away_are_taken_again(postgres_url: str, tmp_path: Path) -> None:
     place = Place(postgres_url, tmp_path)
     with place.days_locked([D1, D2], "first", wait_seconds=1, say=silent) as keep:
-        keep()
+        keep(D1)
         cut_off(postgres_url)
-        keep()
+        keep(D2)
+        keep(D1)
         with (
             pytest.raises(DayIsBusyError, match=f"{D1} is still being processed by run first"),
             place.days_locked([D1], "second", wait_seconds=0, say=silent),
@@ -200,11 +209,37 @@ def test_a_day_that_another_run_took_meanwhile_is_lost(postgres_url: str, tmp_pa
     place = Place(postgres_url, tmp_path)
     with place.days_locked([D1, D2], "first", wait_seconds=1, say=silent) as keep:
         cut_off(postgres_url)
-        with (
-            place.days_locked([D2], "second", wait_seconds=1, say=silent),
-            pytest.raises(DayIsBusyError, match=f"{D2} was lost to run second .* run the day again when"),
-        ):
-            keep()
+        with place.days_locked([D2], "second", wait_seconds=1, say=silent):
+            keep(D1)
+            with pytest.raises(DayIsBusyError, match=f"{D2} was lost to run second .* run the day again when"):
+                keep(D2)
+
+
+def test_a_session_that_the_server_did_not_see_end_is_ended(postgres_url: str) -> None:
+    """A network drops a silent connection, and tells one side."""
+    locks = PostgresLocks(postgres_url, "first")
+    assert locks.take(D1, 0)
+    before, locks._connection = locks._connection, locks._connection.engine.connect()
+    assert not locks.take(D1, 0), "its own session of before has it"
+    assert locks.are_lost()
+    assert locks.take(D1, 0)
+    assert not locks.are_lost()
+    with pytest.raises(OperationalError):
+        before.execute(text("SELECT 1"))
+    before.close()
+    locks.close()
+
+
+def test_a_server_that_is_gone_twice_in_a_row_is_found_again(postgres_url: str) -> None:
+    locks = PostgresLocks(postgres_url, "first")
+    assert locks.take(D1, 0)
+    for _ in range(2):
+        cut_off(postgres_url)
+        with pytest.raises(OperationalError):
+            locks.take(D1, 0)
+        assert locks.are_lost()
+    assert locks.take(D1, 0)
+    locks.close()
 
 
 def cut_off(url: str) -> None:

@@ -184,7 +184,14 @@ def test_a_link_out_of_the_raw_root_is_not_followed(tmp_path: Path, outside: Pat
     assert (home / "events_raw_relative.csv").is_file()
     assert found(bench, EVENTS) == ["events_raw_own.csv"]
     assert bench.land(EVENTS).rows == 1
-    names = ("events_raw_dangling.csv", "events_raw_link.csv", "events_raw_relative.csv", "hour=05")
+    (home / "events_raw_loop.csv").symlink_to("events_raw_loop.csv")
+    names = (
+        "events_raw_dangling.csv",
+        "events_raw_loop.csv",
+        "events_raw_link.csv",
+        "events_raw_relative.csv",
+        "hour=05",
+    )
     assert unrecognised_files(bench.work.raw_root, DAY) == {f"ingest_date={DAY}/{name}": LINK for name in names}
 
 
