@@ -255,7 +255,7 @@ def _told(status: str, duplicate_of: str | None, records: int) -> tuple[str, str
 
 
 def test_histories_of_files_are_the_models() -> None:
-    run_state_machine_as_test(Histories, settings=settings(max_examples=60, stateful_step_count=12))
+    run_state_machine_as_test(Histories, settings=settings(max_examples=50, stateful_step_count=12))
 
 
 @pytest.mark.slow

@@ -32,7 +32,8 @@ from assets_pkg_tests.orchestration.test_runbook_and_deployment import COMPOSE, 
 from assets_pkg_tests.ui.conftest import WAIT_SECONDS, WebUi, wait_for
 from assets_pkg_tests.workbench import ROOT, days_from, free_port
 
-pytestmark = pytest.mark.browser
+# Not with the other browser tests, which take as long as CI has: `pytest -m slow`.
+pytestmark = pytest.mark.slow
 
 FIRST, SECOND = days_from(date(2025, 12, 10), 2)
 STOP_SECONDS: Final = 60  # TimeoutStopSec of the code server
