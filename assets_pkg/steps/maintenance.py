@@ -77,9 +77,10 @@ def _compacted(work: Workplace, table: Table, day: date, from_files: int) -> boo
     settings = work.settings
     locks = day_locks(settings.ledger, settings.lock_dir, work.run or "maintenance", table.partition_by)
     try:
-        is_ours = locks.take(day, 0) and scattered(work.lake, table.name, day, from_files) > 0
-        return is_ours and compact(work.lake, table.name, day)
-    except (SQLAlchemyError, OSError) as error:
-        raise LocksUnreachableError(f"the lock on {day} cannot be taken: {str(error).splitlines()[0]}") from error
+        try:
+            is_ours = locks.take(day, 0)
+        except (SQLAlchemyError, OSError) as error:
+            raise LocksUnreachableError(f"the lock on {day} cannot be taken: {str(error).splitlines()[0]}") from error
+        return is_ours and scattered(work.lake, table.name, day, from_files) > 0 and compact(work.lake, table.name, day)
     finally:
         locks.close()

@@ -18,7 +18,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from assets_pkg.contracts.tables import TABLES, Table
 from assets_pkg.storage import lake as lakes
-from assets_pkg.storage.data_files import DataFile, Kept, Piece, Written, added, facts_of_pieces, write_data_file
+from assets_pkg.storage.data_files import DataFile, Kept, Piece, Written, add_actions, facts_of_pieces, write_data_file
 from assets_pkg.storage.lake import Lake, LakeError, delta_schema, explained, partition_folder
 
 _ATTEMPTS: Final = 5
@@ -103,6 +103,16 @@ def _commit(lake: Lake, table: Table, day: date, files: Sequence[DataFile], writ
     root = lake.root / table.name
     partition: dict[str, str | None] = {table.partition_by: day.isoformat()}
     before, after = {Path(file.location).name for file in files}, {file.path.name for file in written}
+    now_ms = int(time.time() * 1000)
+    # Delta calls a compaction no change of data. But if what is removed is not said to be one, a replacement that
+    # overlaps with this is let through, and both are in the table then (deltalake 1.6.6).
+    actions: list[AddAction | RemoveAction] = [
+        *add_actions(written, table, day, changes_data=False),
+        *(
+            RemoveAction(str(Path(file.location).relative_to(root)), True, now_ms, file.bytes, partition)
+            for file in files
+        ),
+    ]
     is_tried = False
     for attempt in range(_ATTEMPTS + 1):
         with explained(table, root):
@@ -113,14 +123,6 @@ def _commit(lake: Lake, table: Table, day: date, files: Sequence[DataFile], writ
             return True
         if now != before or attempt == _ATTEMPTS:
             break
-        removed_at = int(time.time() * 1000)
-        removed = [
-            RemoveAction(str(Path(file.location).relative_to(root)), True, removed_at, file.bytes, partition)
-            for file in files
-        ]
-        # Delta calls a compaction no change of data. But if what is removed is not said to be one, a replacement that
-        # overlaps with this is let through, and both are in the table then (deltalake 1.6.6).
-        actions: list[AddAction | RemoveAction] = [*added(written, table, day, changes_data=False), *removed]
         is_tried = True
         with explained(table, root), suppress(CommitFailedError):  # whatever was written to the table in between
             delta.create_write_transaction(

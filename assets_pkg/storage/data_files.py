@@ -153,7 +153,7 @@ def facts_of_pieces(pieces: Sequence[Piece]) -> dict[str, str]:
     return {_PIECES: json.dumps([[piece.rows, piece.facts] for piece in pieces])}
 
 
-def added(files: Iterable[Written], table: Table, day: date, *, changes_data: bool = True) -> list[AddAction]:
+def add_actions(files: Iterable[Written], table: Table, day: date, *, changes_data: bool = True) -> list[AddAction]:
     """How a commit names them."""
     partition = {table.partition_by: day.isoformat()}
     now = int(time.time() * 1000)

@@ -29,7 +29,7 @@ from deltalake.schema import ArrayType, PrimitiveType
 from deltalake.transaction import AddAction, RemoveAction
 
 from assets_pkg.contracts.tables import TABLES, Table
-from assets_pkg.storage.data_files import DataFile, Written, added, version_of, write_data_file
+from assets_pkg.storage.data_files import DataFile, Written, add_actions, version_of, write_data_file
 
 ROWS_PER_FILE: Final = 400_000
 _ATTEMPTS: Final = 5
@@ -142,7 +142,7 @@ class PartitionWriter:
     def finish(self) -> list[AddAction | RemoveAction]:
         """Write what is pending; gives what to commit. For the lake only."""
         self.complete()
-        return list(added(self._written, self.table, self.day))
+        return list(add_actions(self._written, self.table, self.day))
 
     def discard(self) -> None:
         """Remove what was written."""

@@ -39,6 +39,7 @@ _KEPT_ALIVE: Final = {
 }
 _NAME_BYTES: Final = 63  # what PostgreSQL keeps of an application's name
 
+_OWN: Final = "SELECT pg_backend_pid()"
 # The server may not have seen yet that a connection is gone, and hold its days. Ours is known by its name.
 _END_OWN: Final = (
     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
@@ -135,7 +136,7 @@ class PostgresLocks:
         cut = {"application_name": name.encode()[:_NAME_BYTES].decode("utf-8", "ignore")}
         engine = create_engine(url, connect_args=cut | _KEPT_ALIVE, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         self._connection = engine.connect()
-        self._session = self._connection.scalar(text("SELECT pg_backend_pid()"))
+        self._session = self._scalar(_OWN)
 
     def take(self, day: date, wait_seconds: float) -> bool:
         """Whether the day is ours now."""
@@ -159,7 +160,7 @@ class PostgresLocks:
         """Whether the connection broke, and the server freed them. The next `take` is over a new one."""
         for _ in range(2):  # the first time tells that the connection is gone, the second makes a new one
             with suppress(SQLAlchemyError):
-                session = self._scalar("SELECT pg_backend_pid()")
+                session = self._scalar(_OWN)
                 if session == self._session:
                     return False
                 self._scalar(_END_OWN, session=self._session)
@@ -171,7 +172,7 @@ class PostgresLocks:
         """Free all days."""
         # Said, as the server may take its time to see that a connection was closed.
         with suppress(SQLAlchemyError):
-            self._connection.execute(text("SELECT pg_advisory_unlock_all()"))
+            self._scalar("SELECT pg_advisory_unlock_all()")
         self._connection.close()
 
     def _ask(self, question: str, day: date) -> Any:
@@ -208,18 +209,6 @@ def days_locked(
     """
     patience_ends = time.monotonic() + wait_seconds
     wanted = sorted(set(days))
-
-    def take() -> None:
-        for day in wanted:
-            if locks.take(day, 0):
-                continue
-            say(f"{day} is being processed by {locks.holder(day)}; waiting up to {wait_seconds:g} s for it to end")
-            if not locks.take(day, max(0.0, patience_ends - time.monotonic())):
-                raise DayIsBusyError(
-                    f"{day} is still being processed by {locks.holder(day)} after {wait_seconds:g} s. "
-                    "Nothing was changed by this run; start it again when the other has ended"
-                )
-
     lost: set[date] = set()
 
     def keep(day: date) -> None:
@@ -233,7 +222,15 @@ def days_locked(
         lost.discard(day)
 
     try:
-        take()
+        for day in wanted:
+            if locks.take(day, 0):
+                continue
+            say(f"{day} is being processed by {locks.holder(day)}; waiting up to {wait_seconds:g} s for it to end")
+            if not locks.take(day, max(0.0, patience_ends - time.monotonic())):
+                raise DayIsBusyError(
+                    f"{day} is still being processed by {locks.holder(day)} after {wait_seconds:g} s. "
+                    "Nothing was changed by this run; start it again when the other has ended"
+                )
         yield keep
     finally:
         locks.close()

@@ -128,7 +128,7 @@ def find_files(root: Path, feed: Feed, day: date) -> list[RawFile]:
     files = []
     for location in (item for place in places for item in place.iterdir()):
         match = _NAME.match(location.name)
-        if match and match["feed"] == feed.name and location.is_file() and location.resolve().is_relative_to(home):
+        if match and match["feed"] == feed.name and location.is_file() and not _leads_out(location, home):
             files.append(RawFile(feed, day, _path(location, root), location, match["format"]))
     return sorted(files, key=lambda file: file.path)
 
@@ -158,9 +158,9 @@ def unrecognised_files(root: Path, day: date) -> dict[str, str]:
 
 
 def _leads_out(location: Path, home: Path) -> bool:
-    """Whether it is a link out of the raw root; one that leads to itself leads nowhere within it."""
+    """Whether links lead it out of the raw root; one that leads to itself leads nowhere within it."""
     try:
-        return location.is_symlink() and not location.resolve().is_relative_to(home)
+        return not location.resolve().is_relative_to(home)
     except (OSError, RuntimeError):
         return True
 

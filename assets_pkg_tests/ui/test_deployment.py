@@ -306,8 +306,8 @@ def test_units_are_sound_to_systemd(server: Server, tmp_path: Path) -> None:
     assert (told.returncode, told.stderr) == (0, "")
 
 
-def test_compose_names_the_same_files(server: Server) -> None:
-    """The instance that containers mount is the one whose storage is tried here, with its own kind of storage."""
+def test_the_instance_that_containers_mount_is_the_one_that_is_tried(server: Server) -> None:
+    """But for its storage, which is the one that its comment shows."""
     mounted = [volume for volume in COMPOSE["services"]["code"]["volumes"] if "dagster.yaml" in volume]
     assert len(mounted) == 1
     tried = yaml.safe_load((server.state / "dagster" / "dagster.yaml").read_text())
