@@ -43,7 +43,7 @@ def retried(result: Result) -> list[str]:
 
 @contextmanager
 def closed(url: str, outages: list[date]) -> Iterator[None]:
-    """A database that for a second takes no connections, and lost those it had. It is the last of the outages."""
+    """A database that for almost two seconds takes no connections, and lost those it had. It is the last of the outages."""
     outages.clear()
     name = make_url(url).database
     engine = create_engine(make_url(url).set(database="postgres"), isolation_level="AUTOCOMMIT")
@@ -57,7 +57,7 @@ def closed(url: str, outages: list[date]) -> Iterator[None]:
         f"ALTER DATABASE {name} ALLOW_CONNECTIONS false",
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
     )
-    again = threading.Timer(1, tell, [f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"])
+    again = threading.Timer(1.8, tell, [f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"])
     again.start()
     try:
         yield
