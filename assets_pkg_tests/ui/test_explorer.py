@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("explorer")]
 CHART = "[data-testid=stVegaLiteChart]"
 MARKS = f"{CHART} .role-mark path"
 SCRIPT = '{"user_id": "<script>document.title = 1</script>", "event_time": "2024-07-10T10:01:00Z", "event_type": "**bold**"}\n'
-BUSY = "[data-testid=stStatusWidget]"
+AT_REST = "[data-testid=stApp][data-test-script-state=notRunning]"
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,10 @@ class Visit:
         expect(self.page.get_by_role("heading", name=title, level=1)).to_be_visible()
         return self.page
 
+    def comes_to_rest(self) -> None:
+        """Nothing is computed any more that could draw the page anew."""
+        expect(self.page.locator(AT_REST)).to_have_count(1)
+
     def download(self, file: str, form: str) -> Download:
         """What the button under a table gives."""
         with self.page.expect_download() as found:
@@ -102,7 +106,7 @@ class Visit:
 
     def photograph(self, path: Path) -> None:
         """All of the page, as far as a screen could show it."""
-        expect(self.page.locator(BUSY)).to_have_count(0)
+        self.comes_to_rest()
         height = self.page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
         size = self.page.viewport_size or {"width": 1400, "height": 1000}
         self.page.set_viewport_size({"width": size["width"], "height": min(height, 1500)})
@@ -137,11 +141,14 @@ def test_the_overview_shows_totals_and_a_chart(visit: Visit, looked_at: Workbenc
 def test_pages_are_reached_and_filters_set_with_the_keyboard_alone(visit: Visit) -> None:
     page = visit.open("/", "Overview")
     expect(page.locator(MARKS).first).to_be_visible()
+    visit.comes_to_rest()
     page.get_by_role("link", name="Overview").focus()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Sessions")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Sessions", level=1)).to_be_visible()
+    expect(page.locator(CHART)).to_have_count(2)
+    visit.comes_to_rest()
     page.get_by_role("textbox", name="Customer").focus()
     page.keyboard.type("c000139")
     page.keyboard.press("Tab")
@@ -157,7 +164,7 @@ def test_a_row_is_chosen_with_the_arrow_keys(visit: Visit, looked_at: Workbench)
     chosen = page.locator("[data-testid=stCode]").first
     expect(chosen).to_have_text(rows["customer_id"][0])
     expect(page.locator(CHART)).to_have_count(2)
-    expect(page.locator(BUSY)).to_have_count(0)
+    visit.comes_to_rest()
     grid = page.get_by_role("region", name="Sessions", exact=True).locator("canvas").first
     grid.focus()
     for _ in range(3):
@@ -295,7 +302,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Browser, explorer:
             page.locator("input[type=file]").set_input_files(source)
             page.get_by_role("tab", name="Events").click()
         expect(page.locator(MARKS).first).to_be_visible()
-        expect(page.locator(BUSY)).to_have_count(0)
+        visit.comes_to_rest()
         assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390
         for legend in page.locator(f"{CHART} .role-legend").all():
             box = legend.bounding_box()

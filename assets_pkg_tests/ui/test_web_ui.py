@@ -105,7 +105,7 @@ def ended(ui: WebUi, backfill: str) -> dict[str, Any]:
         found = of_backfill(ui, backfill)
         return None if found["status"] in ("REQUESTED", "IN_PROGRESS", "CANCELING") else found
 
-    return wait_for("the end of the backfill", look)
+    return wait_for("the end of the backfill", look, log=ui.log)
 
 
 def halt(ui: WebUi, process: int) -> None:
