@@ -112,7 +112,7 @@ def build_activity(clean: Clean, numbers: Numbers | None = None) -> dict[date, E
             activity_metrics=_metrics(events, starting),
         )
     for day, built in days.items():
-        built.activity_alerts = _alerts(day, days, numbers)
+        built.activity_alerts = find_activity_alerts(day, days, numbers)
     return days
 
 
@@ -234,7 +234,7 @@ def _percentile(ordered: Sequence[Fraction], percent: int) -> Fraction:
     return ordered[below] + (ordered[above] - ordered[below]) * Fraction(hundredths, 100)
 
 
-def _alerts(day: date, days: Mapping[date, EventDay], numbers: Numbers) -> list[dict[str, Any]]:
+def find_activity_alerts(day: date, days: Mapping[date, EventDay], numbers: Numbers) -> list[dict[str, Any]]:
     """Give the date's alerts, sorted by rule and dataset; the dataset is the metric's name."""
     before = [day - back * ONE_DAY for back in range(1, numbers.history_days + 1)]
     before = [other for other in before if other in days]

@@ -1,20 +1,27 @@
 """The alerts of event dates at their bounds, each case held against the oracle too."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import polars as pl
 import pytest
 
+from assets_pkg.contracts.tables import ACTIVITY_METRICS
+from assets_pkg.policy import Policy, load_policy
 from assets_pkg.steps.activity import JUDGE, MEASURE, refresh
+from assets_pkg.transforms.alerts import fired_alerts, judge_activity
 from assets_pkg_tests.activities import ActivityBench, Event, differences
 from assets_pkg_tests.properties.activity_histories import fast_bench
+from assets_pkg_tests.reference.activity import EventDay, Numbers, find_activity_alerts
+from assets_pkg_tests.reference.summary import Metric
 from assets_pkg_tests.workbench import Alert, days_from
 
 DAYS = days_from(date(2025, 12, 1), 12)
 TODAY = DAYS[9]
 DROP = [("activity_drop", "high", "active_customers"), ("activity_drop", "high", "sessions")]
+MILD_DROP = [(rule, "low", metric) for rule, _, metric in DROP]
 SPIKE = [("activity_spike", "medium", "active_customers"), ("activity_spike", "medium", "sessions")]
 
 
@@ -48,10 +55,43 @@ def back(*counts: int) -> dict[date, int]:
     return dict(zip(days_from(TODAY - timedelta(days=len(counts)), len(counts)), counts, strict=True))
 
 
+def metrics_of(before: Sequence[tuple[int, int]], today: tuple[int, int]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Active customers and sessions as activity_metrics: those of today, and those of the days before."""
+    own, history = (
+        [
+            row._asdict()
+            for customers, sessions in days
+            for row in (
+                Metric("events", "active_customers", None, customers),
+                Metric("events", "sessions", None, sessions),
+            )
+        ]
+        for days in ([today], before)
+    )
+    return pl.DataFrame(own, ACTIVITY_METRICS.schema), pl.DataFrame(history, ACTIVITY_METRICS.schema)
+
+
+def judged(before: Sequence[tuple[int, int]], today: tuple[int, int], policy: Policy) -> list[Alert]:
+    """What fires, given active customers and sessions of the days before and of today; and the oracle agrees."""
+    own, history = metrics_of(before, today)
+    found = three_parts(fired_alerts(judge_activity(own, history, policy)))
+    days = dict(zip(back(*[0] * len(before)) | {TODAY: 0}, (*before, today), strict=True))
+    measured = {
+        day: EventDay(activity_metrics=[Metric(*row) for row in metrics_of([], counts)[0].iter_rows()])
+        for day, counts in days.items()
+    }
+    assert three_parts(find_activity_alerts(TODAY, measured, Numbers())) == found
+    return found
+
+
+def three_parts(alerts: Iterable[Mapping[str, Any]]) -> list[Alert]:
+    return [(alert["rule"], alert["severity"], alert["dataset"]) for alert in alerts]
+
+
 def fired(bench: ActivityBench, day: date = TODAY) -> list[Alert]:
     """The alerts of a date, in the table's order; and the oracle agrees on every date."""
     assert differences(bench) == []
-    return [(row["rule"], row["severity"], row["dataset"]) for row in bench.rows("activity_alerts", day)]
+    return three_parts(bench.rows("activity_alerts", day))
 
 
 # -- bounds --------------------------------------------------------------------------------------------
@@ -75,8 +115,13 @@ def fired(bench: ActivityBench, day: date = TODAY) -> list[Alert]:
         ((1, 1, 1, 8, 9, 9, 9), 3, DROP),
     ],
 )
-def test_bounds(before: tuple[int, ...], today: int, expected: list[Alert], activity: ActivityBench) -> None:
-    shop(activity, {**back(*before), TODAY: today})
+def test_bounds(before: tuple[int, ...], today: int, expected: list[Alert], policy: Policy) -> None:
+    assert judged([(count, count) for count in before], (today, today), policy) == expected
+
+
+@pytest.mark.parametrize(("today", "expected"), [(1, DROP), (2, []), (10, []), (11, SPIKE)])
+def test_bounds_in_the_tables(today: int, expected: list[Alert], activity: ActivityBench) -> None:
+    shop(activity, {**back(3, 3, 4, 4), TODAY: today})
     assert fired(activity) == expected
 
 
@@ -84,9 +129,8 @@ def test_bounds(before: tuple[int, ...], today: int, expected: list[Alert], acti
 
 
 @pytest.mark.parametrize("before", [(), (9,), (9, 9)])
-def test_fewer_than_three_days_say_nothing(before: tuple[int, ...], activity: ActivityBench) -> None:
-    shop(activity, {**back(*before), TODAY: 1})
-    assert fired(activity) == []
+def test_fewer_than_three_days_say_nothing(before: tuple[int, ...], policy: Policy) -> None:
+    assert judged([(count, count) for count in before], (1, 1), policy) == []
 
 
 @pytest.mark.parametrize(("oldest", "expected"), [(7, DROP), (8, [])])
@@ -141,18 +185,24 @@ def test_zero_after_zeros_is_nothing(activity: ActivityBench) -> None:
         ((1, 5), (1, 2), [DROP[1]]),
         ((5, 1), (2, 3), [DROP[0]]),
         ((1, 5), (1, 16), [SPIKE[1]]),
-        ((1, 20), (4, 1), [DROP[1], SPIKE[0]]),  # many customers came, each once: sorted by rule, then metric
+        ((1, 20), (4, 1), [DROP[1], SPIKE[0]]),
         ((5, 1), (1, 16), [DROP[0], SPIKE[1]]),
     ],
 )
 def test_each_metric_is_judged_by_itself(
-    usual: tuple[int, int], today: tuple[int, int], expected: list[Alert], activity: ActivityBench
+    usual: tuple[int, int], today: tuple[int, int], expected: list[Alert], policy: Policy
 ) -> None:
     """Customers, and sessions of each."""
+    of_each = [(customers, customers * sessions) for customers, sessions in (usual, usual, usual, today)]
+    assert judged(of_each[:-1], of_each[-1], policy) == expected
+
+
+def test_metrics_of_a_day_are_judged_one_by_one_in_the_tables(activity: ActivityBench) -> None:
+    """Many customers came, each once: sorted by rule, then metric."""
     for day in back(0, 0, 0):
-        activity.bring(day, *visits(day, *usual))
-    activity.bring(TODAY, *visits(TODAY, *today))
-    assert fired(activity) == expected
+        activity.bring(day, *visits(day, 1, 20))
+    activity.bring(TODAY, *visits(TODAY, 4, 1))
+    assert fired(activity) == [DROP[1], SPIKE[0]]
 
 
 def test_sessions_of_the_day_before_are_not_the_days_own(activity: ActivityBench) -> None:
@@ -176,25 +226,32 @@ def test_an_alert_tells_its_numbers(activity: ActivityBench) -> None:
 @pytest.mark.parametrize(
     ("alerts", "today", "expected"),
     [
-        ({"activity_drop": {"enabled": False}}, 1, []),
         ({"activity_drop": {"enabled": False}}, 13, SPIKE),
         ({"activity_spike": {"enabled": False}}, 13, []),
         ({"activity_drop": {"max_drop": 0.8}}, 1, []),
         ({"activity_spike": {"max_ratio": 3.5}}, 13, []),
-        ({"activity_drop": {"severity": "low"}}, 1, [("activity_drop", "low", metric) for *_, metric in DROP]),
+        ({"activity_drop": {"severity": "low"}}, 1, MILD_DROP),
         ({"min_history_days": 4}, 1, []),
     ],
 )
+def test_the_policy_decides(alerts: dict[str, Any], today: int, expected: list[Alert]) -> None:
+    own, history = metrics_of([(4, 4)] * 3, (today, today))
+    judgements = judge_activity(own, history, load_policy(overlay={"alerts": alerts}))
+    assert three_parts(fired_alerts(judgements)) == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"), [({"enabled": False}, []), ({"severity": "low"}, MILD_DROP)], ids=["disabled", "milder"]
+)
 def test_a_policy_that_changes_judges_again(
-    alerts: dict[str, Any], today: int, expected: list[Alert], activity: ActivityBench
+    rule: dict[str, Any], expected: list[Alert], activity: ActivityBench
 ) -> None:
     """And nothing else is made again."""
-    shop(activity, {**back(4, 4, 4), TODAY: today})
+    shop(activity, {**back(4, 4, 4), TODAY: 1})
     before = activity.activity_versions()["partitions"]
-    other = activity.under({"alerts": alerts}).work
+    other = activity.under({"alerts": {"activity_drop": rule}}).work
     assert TODAY in refresh(other, [TODAY])
-    rows = activity.rows("activity_alerts", TODAY)
-    assert [(row["rule"], row["severity"], row["dataset"]) for row in rows] == expected
+    assert three_parts(activity.rows("activity_alerts", TODAY)) == expected
     after = activity.activity_versions()["partitions"]
     assert [table for table in before if after[table] != before[table]] == ["activity_alerts"]
     assert refresh(other, [TODAY]) == []
