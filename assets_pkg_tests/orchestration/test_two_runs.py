@@ -34,7 +34,6 @@ INSTANTS = [
     "data/lake/daily_metrics/_delta_log/00000000000000000001.json",
     "data/lake/alerts/_delta_log/00000000000000000001.json",
 ]
-IN_THE_NORMAL_SUITE = (8,)
 
 
 def project(folder: Path) -> Path:
@@ -146,13 +145,8 @@ def kill_when_there(process: subprocess.Popen[str], folder: Path, what: str) -> 
     assert process.returncode == -signal.SIGKILL, f"the run had ended before {what} was seen"
 
 
-@pytest.mark.parametrize(
-    "instant",
-    [
-        pytest.param(number, marks=[] if number in IN_THE_NORMAL_SUITE else pytest.mark.slow)
-        for number in range(len(INSTANTS))
-    ],
-)
+@pytest.mark.slow  # the normal suite kills runs in test_kills.py, and steps at each of their commits in test_file_histories.py
+@pytest.mark.parametrize("instant", range(len(INSTANTS)))
 def test_a_run_that_was_killed_and_started_again_gives_what_an_undisturbed_one_gives(
     tmp_path: Path, undisturbed: Workbench, instant: int
 ) -> None:
