@@ -87,6 +87,7 @@ _timeouts: Final = st.sampled_from([30.0, 480.0, 1440.0])  # minutes
 _windows: Final = st.sampled_from([2, 2, 2, 0, 1, 3])  # days
 _active_gaps: Final = st.sampled_from([None, None, 0.5, 1.0])  # shares of the timeout
 _crashes: Final = st.one_of(st.none(), st.none(), st.integers(0, 12))
+_refreshed: Final = st.sampled_from(["each", "together", "later"])
 _days: Final = st.lists(_choices, min_size=1, max_size=4)
 
 
@@ -94,7 +95,7 @@ class Histories(RuleBasedStateMachine):
     """One lake's history."""
 
     most_days = 3
-    fresh_builds = 4
+    fresh_builds = 8
     """One in so many histories is held against a fresh build too: it costs as much as the history."""
 
     def __init__(self) -> None:
@@ -120,7 +121,7 @@ class Histories(RuleBasedStateMachine):
         days=st.lists(st.sampled_from(ARRIVAL_DAYS), min_size=2, max_size=5, unique=True),
         chains=_arrivals,
         order=_days,
-        fresh=_choices,
+        fresh=st.integers(0, 7),
     )
     def begin(
         self,
@@ -141,7 +142,7 @@ class Histories(RuleBasedStateMachine):
         self.held_against_fresh = fresh % self.fresh_builds == 0
         self.fine = True
         self.events_come(chains, 0)
-        self.days_are_processed(order, refreshed=True, crash=None)
+        self.days_are_processed(order, refreshed="together", crash=None)
 
     # -- what happens to files ---------------------------------------------------------------------
 
@@ -200,13 +201,16 @@ class Histories(RuleBasedStateMachine):
 
     # -- what is run -------------------------------------------------------------------------------
 
-    @rule(order=_days, refreshed=st.booleans(), crash=_crashes)
-    def days_are_processed(self, order: list[int], refreshed: bool, crash: int | None) -> None:
-        """A backfill in any order; each day's event dates are refreshed at once, or later."""
-        for day in dict.fromkeys(_choose(self.days, number) for number in order):
+    @rule(order=_days, refreshed=_refreshed, crash=_crashes)
+    def days_are_processed(self, order: list[int], refreshed: str, crash: int | None) -> None:
+        """A backfill in any order; event dates are refreshed after each day, after all of them, or later."""
+        days = list(dict.fromkeys(_choose(self.days, number) for number in order))
+        for day in days:
             self._run(day, crash)
-            if refreshed and day not in self.unrun:
+            if refreshed == "each" and day not in self.unrun:
                 self._refresh({day}, crash)
+        if refreshed == "together":
+            self._refresh(set(days) - self.unrun, crash)
 
     @rule(minutes=_timeouts, window=_windows, active_gap=_active_gaps, crash=_crashes)
     def the_policy_changes(self, minutes: float, window: int, active_gap: float | None, crash: int | None) -> None:

@@ -491,13 +491,13 @@ def test_a_file_that_another_run_took_is_refused(ledger_url: str) -> None:
 def test_of_two_that_take_a_file_at_once_one_gets_it(ledger_url: str) -> None:
     Ledger(ledger_url)
     code = (
-        "import sys\nfrom assets_pkg.storage.ledger import Ledger, LedgerError\n"
-        "from assets_pkg_tests.unit.test_file_ledger_settles import D1, record\n"
+        "import sys\nfrom datetime import date\nfrom assets_pkg.contracts.files import PROCESSING, FileRecord\n"
+        "from assets_pkg.storage.ledger import Ledger, LedgerError\nday = date(2025, 12, 10)\n"
         "ledger = Ledger(sys.argv[1])\nprint('ready', flush=True)\nsys.stdin.readline()\n"
         "won = 0\n"
         "for number in range(30):\n"
         "    try:\n"
-        "        ledger.start('events', D1, [record(f'{number}')], sys.argv[2])\n"
+        "        ledger.start('events', day, [FileRecord(f'{number}', 'd', 1, PROCESSING)], sys.argv[2])\n"
         "        won += 1\n"
         "    except LedgerError:\n"
         "        pass\n"

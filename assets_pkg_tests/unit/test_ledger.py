@@ -147,14 +147,14 @@ def test_several_processes_may_open_a_new_ledger_at_once(
 WRITER = """
 import sys
 from datetime import date
+from assets_pkg.contracts.files import SUCCESS, FileRecord
 from assets_pkg.storage.ledger import Ledger
-from assets_pkg_tests.unit.test_ledger import record
 url, feed = sys.argv[1:]
 ledger = Ledger(url)
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(25):
-    each = record(f"{feed}-{number:02d}")
+    each = FileRecord(f"{feed}-{number:02d}", f"{number:064}", 1, SUCCESS)
     ledger.start(feed, date(2025, 12, 10), [each], feed)
     ledger.finish(feed, date(2025, 12, 10), [each], feed)
 """
