@@ -35,7 +35,7 @@ from assets_pkg.storage.locks import FolderLocks, days_locked
 from assets_pkg.storage.raw_files import SETTLED_SECONDS
 from assets_pkg_tests.orchestration.pipeline import command_line, environment, good_day, put_files
 from assets_pkg_tests.orchestration.steps_alone import READY
-from assets_pkg_tests.orchestration.test_cli import fails
+from assets_pkg_tests.orchestration.test_cli import fails, told_here
 from assets_pkg_tests.orchestration.test_kills import Outcome, assert_same, assert_whole, events_csv, outcome
 from assets_pkg_tests.orchestration.test_two_runs import kill_when_there, started
 from assets_pkg_tests.orchestration.test_two_runs import project as empty_project
@@ -473,9 +473,9 @@ def test_a_rerun_opens_no_raw_file_and_with_verify_each_of_them_once(tmp_path: P
     watch = Watch(folder, folder / "hour=03", folder / "hour=04")
     (folder / "customers_raw.csv").read_bytes()
     assert watch.opened() == ["customers_raw.csv"]  # it sees
-    succeeds(run(bench))
+    succeeds(told_here(bench.folder, "run", "--date", str(DAY)))
     assert watch.opened() == []
-    succeeds(run(bench, "--verify"))
+    succeeds(told_here(bench.folder, "run", "--date", str(DAY), "--verify"))
     verified = watch.opened()
     watch.close()
     assert sorted(verified) == sorted(entry["path"].rpartition("/")[2] for entry in before)

@@ -1,4 +1,4 @@
-"""The command line in processes of its own: what it prints, what it exits with, and never a traceback."""
+"""The command line, here and in processes of its own: what it prints, what it exits with, and never a traceback."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def told_here(folder: Path, *arguments: str, **settings: str) -> Told:
-    """A command that ends before any work, in this process: starting one costs a second."""
+    """A command in this process: starting one costs three seconds."""
     at_home, home = Path.cwd(), str(folder)
     os.chdir(folder)
     try:
@@ -250,14 +250,14 @@ def test_a_day_that_is_done_exits_with_0(days: Days) -> None:
 
 
 def test_alerts_alone_are_no_failure(days: Days) -> None:
-    told = command_line("run", "--date", str(NEXT), folder=days.folder, home=days.folder)
+    told = told_here(days.folder, "run", "--date", str(NEXT))
     assert told.returncode == 0, told.stderr
 
 
 def test_a_run_that_fails_exits_with_1_and_names_the_step_and_the_reason(tmp_path: Path) -> None:
     folder = project(tmp_path)
     (folder / "data" / "lake").write_text("not a folder")
-    told = run_day(folder)
+    told = try_day(folder)
     fails(told, 1, f"Failed: {DAY}", "step raw_")
 
 
@@ -285,10 +285,7 @@ def refreshed(tmp_path_factory: pytest.TempPathFactory) -> Refreshed:
     late = {"event_id": "late", "event_time": f"{FOUR[-1]}T12:40:00Z"}
     put_files(bench, CROWDED, {**good_day(CROWDED), "events_raw.csv": feed_csv("events", *at_once, late)})
     spans = ((str(FOUR[0]), str(FOUR[-1])), (str(CROWDED), str(CROWDED)))
-    four, one = (
-        command_line("run", "--start", first, "--end", last, "--fail-on-alert", folder=folder, home=folder)
-        for first, last in spans
-    )
+    four, one = (told_here(folder, "run", "--start", first, "--end", last, "--fail-on-alert") for first, last in spans)
     return Refreshed(four, one)
 
 
@@ -333,7 +330,7 @@ def test_alerts_of_event_dates_count_for_the_exit_status(refreshed: Refreshed) -
 
 
 def test_rules_are_the_table_in_the_readme(untouched: Path) -> None:
-    told = command_line("rules", folder=untouched, home=untouched)
+    told = told_here(untouched, "rules")
     assert told.returncode == 0, told.stderr
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     begin, end = "<!-- rules: begin -->\n", "<!-- rules: end -->"
