@@ -147,6 +147,26 @@ def test_a_gap_of_a_microsecond_less_does_not(activity: ActivityBench) -> None:
     assert differences(activity) == []
 
 
+@pytest.mark.parametrize(
+    ("last", "first", "split"),
+    [
+        ("23:45:00", "00:15:00", True),
+        ("23:45:00", "00:14:59.999999", False),
+        ("23:30:00", "00:00:00", True),
+        ("23:30:00.000001", "00:00:00", False),
+        ("23:59:59.999999", "00:29:59.999999", True),
+        ("23:59:59.999999", "00:29:59.999998", False),
+    ],
+)
+def test_a_gap_of_the_timeout_over_midnight_splits_and_a_microsecond_less_does_not(
+    last: str, first: str, split: bool, activity: ActivityBench
+) -> None:
+    activity.bring(D1, Event("a", f"{D1}T{last}Z"))
+    activity.bring(D2, Event("b", f"{D2}T{first}Z"))
+    assert [len(activity.rows("sessions", day)) for day in (D1, D2)] == ([1, 1] if split else [1, 0])
+    assert differences(activity) == []
+
+
 def test_events_at_one_instant_are_one_session(activity: ActivityBench) -> None:
     at_once = [Event(each, f"{D1}T10:00:00Z", kind="view", platform=each) for each in ("web", "ios", "fax", "and")]
     activity.bring(D1, *at_once)
