@@ -23,6 +23,7 @@ from assets_pkg.storage.lake import LOG, disk_problem
 
 FREED: Final = "bytes freed"
 CHECKPOINT_COMMITS: Final = 10  # since the last checkpoint, or none is written
+BUSY: Final = "other processes kept writing it; maintain it again"
 _ATTEMPTS: Final = 10
 _COMMIT: Final = re.compile(r"(\d{20})\.json")
 _CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint\..*parquet")
@@ -73,7 +74,7 @@ def maintain_table(root: Path, table: str, keep_hours: int, *, dry_run: bool = F
         _remove_unnamed(root / table, keep_hours, done, dry_run=dry_run)
         _compact_log(root / table, keep_hours, done, dry_run=dry_run)
     except CommitFailedError:
-        done.problem = "other processes kept writing it; maintain it again"
+        done.problem = BUSY
     except (OSError, DeltaError) as error:
         why, advice = disk_problem(error)
         done.problem = f"{why.splitlines()[0]}; {advice}, and maintain it again"

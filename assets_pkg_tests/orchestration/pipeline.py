@@ -12,7 +12,9 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
+from dagster._core.storage.event_log import InMemoryEventLogStorage
 from dagster._core.test_utils import instance_for_test
+from sqlalchemy import Connection
 
 from assets_pkg.definitions import build_definitions
 from assets_pkg.orchestration.jobs import DAILY_JOB
@@ -98,6 +100,15 @@ def _days(first: date, last: date | None) -> dict[str, str]:
     return {"dagster/partition": str(first)} if last is None else range_tags(first, last)
 
 
+class EventsInMemory(InMemoryEventLogStorage):
+    """Dagster's own, which opens a connection for every statement; this keeps one, with which one thread is at a time."""
+
+    @contextmanager
+    def _connect(self) -> Iterator[Connection]:
+        with self._db_lock, self._held_conn.begin():
+            yield self._held_conn
+
+
 @contextmanager
 def instance_in_memory(home: Path | None = None) -> Iterator[dg.DagsterInstance]:
     """An instance for one process whose events are in memory: on disk, Dagster's half of a run takes thrice the time.
@@ -105,7 +116,7 @@ def instance_in_memory(home: Path | None = None) -> Iterator[dg.DagsterInstance]
     Tests with several processes, and those of what Dagster itself does, have theirs on disk, as people have. `home`: a
     folder for the rest of it, and for the events that `keep_events` left there.
     """
-    events = {"module": "dagster._core.storage.event_log", "class": "InMemoryEventLogStorage"}
+    events = {"module": __name__, "class": EventsInMemory.__name__}
     place = str(home) if home else None
     with instance_for_test(overrides={"event_log_storage": events}, temp_dir=place) as instance:
         if home and (home / _EVENTS).exists():

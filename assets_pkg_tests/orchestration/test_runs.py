@@ -114,6 +114,7 @@ def test_days_in_another_order_are_a_range_once_rerun_in_order(tmp_path: Path, a
         assert outcome(pipeline.bench) == as_a_range
 
 
+@pytest.mark.slow  # the normal suite runs days in any order without Dagster: properties/test_day.py
 def test_days_in_another_order_are_a_range_when_each_names_its_customers(tmp_path: Path) -> None:
     # Only customers_known, what alerts compare with and the page look back; the rest is the same whatever came first.
     found = []

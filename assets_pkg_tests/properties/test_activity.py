@@ -22,7 +22,7 @@ class LongHistories(Histories):
 
 
 def test_tables_by_event_date_are_those_of_a_fresh_build() -> None:
-    run_state_machine_as_test(ShortHistories, settings=settings(max_examples=120, stateful_step_count=5))
+    run_state_machine_as_test(ShortHistories, settings=settings(max_examples=100, stateful_step_count=5))
 
 
 @pytest.mark.slow

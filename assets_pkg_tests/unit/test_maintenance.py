@@ -19,7 +19,7 @@ from deltalake.table import TableAlterer
 
 from assets_pkg.contracts.tables import TABLES
 from assets_pkg.storage.lake import LOG, Lake
-from assets_pkg.storage.maintenance import CHECKPOINT_COMMITS, Upkeep, maintain_table
+from assets_pkg.storage.maintenance import BUSY, CHECKPOINT_COMMITS, Upkeep, maintain_table
 from assets_pkg_tests.orchestration.test_bad_days import small_disk
 from assets_pkg_tests.unit.test_lake import D1, D2, D3, TABLE, any_rows, commits, data_files, end, held, put, start
 
@@ -281,7 +281,7 @@ def test_maintenance_beside_a_writer_takes_nothing_that_is_needed(
     for _ in range(8):
         present = {day: data_files(lake, day) for day in (D1, D2, D3)}
         done = maintain_table(lake.root, TABLE, KEEP)
-        assert done.problem == ""
+        assert done.problem in ("", BUSY)  # a writer that does not pause may win every time: then again, as it says
         removed += done.files_removed
         gone = {name for day, names in present.items() for name in names - data_files(lake, day)}
         assert len(gone) == done.files_removed
@@ -292,6 +292,7 @@ def test_maintenance_beside_a_writer_takes_nothing_that_is_needed(
     assert writer.stdout is not None
     last = float(writer.stdout.readline())
     assert [held(lake, day) for day in (D1, D2, D3)] == [[last]] * 3
+    assert maintain_table(lake.root, TABLE, KEEP).problem == ""
     assert removed == 1, "what -2 replaced; all else was in use a moment ago"
     # Every version since can be read: none of their data files is gone.
     delta = DeltaTable(lake.root / TABLE)
