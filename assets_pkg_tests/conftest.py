@@ -32,6 +32,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """At the end it may go, or duckdb tells of leaks."""
+    gc.unfreeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, or they would be what everything else is waited for at the end."""
     items.sort(key=lambda item: not item.path.name.startswith("test_activity"))
