@@ -41,10 +41,12 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def told_here(folder: Path, *arguments: str, **settings: str) -> Told:
     """A command in this process: starting one costs three seconds."""
-    at_home, home = Path.cwd(), str(folder)
+    at_home = Path.cwd()
+    outside = {name: None for name in os.environ if name.startswith(("PIPELINE_", "DAGSTER_"))}
+    env = {**outside, "COLUMNS": "200", "DAGSTER_HOME": str(folder), **settings}
     os.chdir(folder)
     try:
-        result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200", "DAGSTER_HOME": home, **settings})
+        result = CliRunner().invoke(app, arguments, env=env)
     finally:
         os.chdir(at_home)
     error = result.exception

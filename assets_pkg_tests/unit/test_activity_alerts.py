@@ -55,31 +55,27 @@ def back(*counts: int) -> dict[date, int]:
     return dict(zip(days_from(TODAY - timedelta(days=len(counts)), len(counts)), counts, strict=True))
 
 
-def metrics_of(before: Sequence[tuple[int, int]], today: tuple[int, int]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Active customers and sessions as activity_metrics: those of today, and those of the days before."""
-    own, history = (
-        [
-            row._asdict()
-            for customers, sessions in days
-            for row in (
-                Metric("events", "active_customers", None, customers),
-                Metric("events", "sessions", None, sessions),
-            )
-        ]
-        for days in ([today], before)
-    )
-    return pl.DataFrame(own, ACTIVITY_METRICS.schema), pl.DataFrame(history, ACTIVITY_METRICS.schema)
+def counted(customers: int, sessions: int) -> list[Metric]:
+    """The metrics of a date that alerts are about."""
+    return [Metric("events", "active_customers", None, customers), Metric("events", "sessions", None, sessions)]
+
+
+def table(metrics: Iterable[Metric]) -> pl.DataFrame:
+    """Metrics as rows of activity_metrics."""
+    return pl.DataFrame([metric._asdict() for metric in metrics], ACTIVITY_METRICS.schema)
 
 
 def judged(before: Sequence[tuple[int, int]], today: tuple[int, int], policy: Policy) -> list[Alert]:
-    """What fires, given active customers and sessions of the days before and of today; and the oracle agrees."""
-    own, history = metrics_of(before, today)
-    found = three_parts(fired_alerts(judge_activity(own, history, policy)))
-    days = dict(zip(back(*[0] * len(before)) | {TODAY: 0}, (*before, today), strict=True))
-    measured = {
-        day: EventDay(activity_metrics=[Metric(*row) for row in metrics_of([], counts)[0].iter_rows()])
-        for day, counts in days.items()
-    }
+    """What fires, given active customers and sessions of the days before and of today."""
+    history = [metric for counts in before for metric in counted(*counts)]
+    return three_parts(fired_alerts(judge_activity(table(counted(*today)), table(history), policy)))
+
+
+def judged_as_by_the_oracle(before: Sequence[tuple[int, int]], today: tuple[int, int], policy: Policy) -> list[Alert]:
+    """As `judged`, by the default policy; and the oracle agrees."""
+    days = zip([*back(*[0] * len(before)), TODAY], [*before, today], strict=True)
+    measured = {day: EventDay(activity_metrics=counted(*counts)) for day, counts in days}
+    found = judged(before, today, policy)
     assert three_parts(find_activity_alerts(TODAY, measured, Numbers())) == found
     return found
 
@@ -116,7 +112,7 @@ def fired(bench: ActivityBench, day: date = TODAY) -> list[Alert]:
     ],
 )
 def test_bounds(before: tuple[int, ...], today: int, expected: list[Alert], policy: Policy) -> None:
-    assert judged([(count, count) for count in before], (today, today), policy) == expected
+    assert judged_as_by_the_oracle([(count, count) for count in before], (today, today), policy) == expected
 
 
 @pytest.mark.parametrize(("today", "expected"), [(1, DROP), (2, []), (10, []), (11, SPIKE)])
@@ -130,7 +126,7 @@ def test_bounds_in_the_tables(today: int, expected: list[Alert], activity: Activ
 
 @pytest.mark.parametrize("before", [(), (9,), (9, 9)])
 def test_fewer_than_three_days_say_nothing(before: tuple[int, ...], policy: Policy) -> None:
-    assert judged([(count, count) for count in before], (1, 1), policy) == []
+    assert judged_as_by_the_oracle([(count, count) for count in before], (1, 1), policy) == []
 
 
 @pytest.mark.parametrize(("oldest", "expected"), [(7, DROP), (8, [])])
@@ -194,7 +190,7 @@ def test_each_metric_is_judged_by_itself(
 ) -> None:
     """Customers, and sessions of each."""
     of_each = [(customers, customers * sessions) for customers, sessions in (usual, usual, usual, today)]
-    assert judged(of_each[:-1], of_each[-1], policy) == expected
+    assert judged_as_by_the_oracle(of_each[:-1], of_each[-1], policy) == expected
 
 
 def test_metrics_of_a_day_are_judged_one_by_one_in_the_tables(activity: ActivityBench) -> None:
@@ -235,9 +231,7 @@ def test_an_alert_tells_its_numbers(activity: ActivityBench) -> None:
     ],
 )
 def test_the_policy_decides(alerts: dict[str, Any], today: int, expected: list[Alert]) -> None:
-    own, history = metrics_of([(4, 4)] * 3, (today, today))
-    judgements = judge_activity(own, history, load_policy(overlay={"alerts": alerts}))
-    assert three_parts(fired_alerts(judgements)) == expected
+    assert judged([(4, 4)] * 3, (today, today), load_policy(overlay={"alerts": alerts})) == expected
 
 
 @pytest.mark.parametrize(
