@@ -3,10 +3,13 @@
 import os
 import sys
 
-# A worker beside others takes one thread for its queries. Processes that it starts take what they find.
-if "PYTEST_XDIST_WORKER" in os.environ and "pytest" in sys.modules:
-    os.environ["POLARS_MAX_THREADS"] = "1"
-    import polars as pl  # reads it
+if "pytest" in sys.modules:  # not in the processes that tests start: they are to take what they are given
+    for setting in [name for name in os.environ if name.startswith(("PIPELINE_", "DAGSTER_"))]:
+        del os.environ[setting]  # the developer's own; the definitions would have them from when they are imported
 
-    assert pl.thread_pool_size() == 1
-    del os.environ["POLARS_MAX_THREADS"]
+    if "PYTEST_XDIST_WORKER" in os.environ:  # beside others, one thread for its queries
+        os.environ["POLARS_MAX_THREADS"] = "1"
+        import polars as pl  # reads it
+
+        assert pl.thread_pool_size() == 1
+        del os.environ["POLARS_MAX_THREADS"]

@@ -42,13 +42,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.path.name.startswith("test_activity"))
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the developer's own PIPELINE_* variables."""
-    for field in ("DATA_DIR", "REPORTS_DIR", "POLICY", "LEDGER_URL", "LOCK_WAIT_SECONDS", "LEDGER_WAIT_SECONDS"):
-        monkeypatch.delenv(f"PIPELINE_{field}", raising=False)
-
-
 @pytest.fixture(scope="session")
 def policy() -> Policy:
     """The default policy."""
